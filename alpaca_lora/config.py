@@ -1,0 +1,273 @@
+"""Every setting, once: frozen dataclasses, one per concern, each field with its meaning, unit and extremes.
+
+Field names are the flags (`--cutoff_len`) and the keys of a recipe (`cutoff_len: 512`).
+"""
+
+from __future__ import annotations
+
+from dataclasses import asdict, dataclass, field, fields
+from typing import Any, Literal
+
+from cyclopts import Parameter
+
+from alpaca_lora.errors import UserError
+
+RowShape = Literal["auto", "alpaca", "sharegpt", "messages", "prompt_completion"]
+Tracker = Literal["tensorboard", "wandb", "trackio"]
+
+flat = Parameter(name="*")
+
+
+def _require(config: object, **rules: tuple[bool, str]) -> None:
+    for name, (holds, allowed) in rules.items():
+        if not holds:
+            raise UserError(f"--{name} is {getattr(config, name)!r}", fix=f"give --{name} a value {allowed}")
+
+
+@flat
+@dataclass(frozen=True, kw_only=True)
+class DataConfig:
+    """What is read, and how rows become tokens."""
+
+    data_path: str = ""
+    """JSON, JSONL, CSV or Parquet file, a data set's Hub id, or `sample` for the bundled one."""
+    data_shape: RowShape = "auto"
+    """How rows are laid out; `auto` looks at the first row's keys."""
+    on_bad_rows: Literal["error", "skip"] = "error"
+    """`error` stops at unreadable rows and lists them; `skip` leaves them out and counts them."""
+    prompt_template_name: str = "alpaca"
+    """Template name (alpaca, alpaca_legacy, alpaca_short, vigogne), a path to a template file, or `chat` for the
+    tokenizer's own chat template."""
+    cutoff_len: int = 512
+    """Longest row in tokens, at least 8. At 512 0.19 % of the Stanford rows are cut, at the original 256 4.05 %."""
+    truncation: Literal["answer_tail", "drop"] = "answer_tail"
+    """Rows over cutoff_len: keep the head and lose the answer's tail and its EOS, or drop the whole row."""
+    train_on_inputs: bool = False
+    """Train on the prompt's tokens too. Off: every row repeats one of two prompt heads, nothing to learn there."""
+    val_set_size: int | None = None
+    """Rows held out for evaluation; 0 for none. Unset: 5 % of the rows, at most 2,000. The same rows for every seed."""
+
+    def __post_init__(self) -> None:
+        _require(
+            self,
+            cutoff_len=(self.cutoff_len >= 8, "of at least 8 tokens"),
+            val_set_size=(self.val_set_size is None or self.val_set_size >= 0, "of at least 0 rows"),
+        )
+
+
+@flat
+@dataclass(frozen=True, kw_only=True)
+class ModelConfig:
+    """The base model and how it is held in memory."""
+
+    base_model: str = ""
+    """Local folder, Hub id, or `alpaca-tiny` for the embedded toy model."""
+    base_revision: str | None = None
+    """Branch, tag or commit of a Hub base model; unset: its default branch. The commit is recorded."""
+    dtype: Literal["auto", "float32", "bfloat16", "float16"] = "auto"
+    """Arithmetic of the base; `auto`: bfloat16 where the hardware multiplies it natively, else float32 on a CPU and
+    float16 on a GPU. Adapter weights and the optimiser are always float32."""
+    quantization: Literal["none", "int8", "nf4"] = "none"
+    """Hold the base in 8 or 4 bits through bitsandbytes, for cards too small for bfloat16 (QLoRA, arXiv 2305.14314)."""
+    device: Literal["auto", "cpu", "cuda", "mps"] = "auto"
+    """`auto` takes CUDA, then Apple's MPS, then the CPU."""
+    trust_remote_code: bool = False
+    """Run Python code that comes with a Hub model. Off, because it is someone else's program on your machine."""
+
+
+@flat
+@dataclass(frozen=True, kw_only=True)
+class LoraConfig:
+    """The adapter: W + scaling * B A (arXiv 2106.09685)."""
+
+    lora_r: int = 16
+    """Rank, at least 1. 16 on all linear layers holds data sets of Alpaca's size with room."""
+    lora_alpha: int = 32
+    """Scaling is alpha / r (alpha / sqrt(r) with rsLoRA); twice the rank is the field's usual value."""
+    lora_dropout: float = 0.0
+    """Dropout on the adapter's input, 0 to below 1. 0: over few epochs it costs time and brought nothing measurable."""
+    lora_target_modules: tuple[str, ...] = ("all-linear",)
+    """Names of the layers to adapt. `all-linear`: every linear layer but the head; QLoRA (arXiv 2305.14314) found the
+    layers matter more than the rank."""
+    use_rslora: bool = False
+    """Scale by alpha / sqrt(r), which keeps high ranks useful (arXiv 2312.03732)."""
+    use_dora: bool = False
+    """Learn magnitude and direction apart (arXiv 2402.09353); slower, and some exports cannot express it."""
+    init_lora_weights: Literal["default", "gaussian", "orthogonal"] = "default"
+    """Start of A; the product B A is zero in all three. Initialisations that rewrite the base (PiSSA, OLoRA) are left
+    out: their adapters mean something else on the published base."""
+
+    def __post_init__(self) -> None:
+        _require(
+            self,
+            lora_r=(self.lora_r >= 1, "of at least 1"),
+            lora_alpha=(self.lora_alpha >= 1, "of at least 1"),
+            lora_dropout=(0 <= self.lora_dropout < 1, "from 0 to below 1"),
+            lora_target_modules=(len(self.lora_target_modules) > 0, "such as all-linear or q_proj v_proj"),
+        )
+
+
+@flat
+@dataclass(frozen=True, kw_only=True)
+class TrainConfig:
+    """The optimisation."""
+
+    batch_size: int = 32
+    """Examples per optimiser step, over all processes. Small batches suit LoRA; the original used 128."""
+    micro_batch_size: int = 4
+    """Rows computed at once on one device; changes memory and speed, never the gradient's meaning."""
+    num_epochs: float = 3.0
+    """Passes over the data, above 0; a fraction stops within a pass."""
+    max_steps: int | None = None
+    """Stop after this many optimiser steps even when num_epochs would go on. The schedule spans the shorter."""
+    learning_rate: float = 2e-4
+    """Peak of AdamW's learning rate, above 0. 2e-4 is QLoRA's value for 7B and 13B."""
+    lr_schedule: Literal["cosine", "linear", "constant"] = "cosine"
+    """Shape after warm-up; cosine and linear end at 0."""
+    warmup_steps: float = 0.03
+    """Steps from 0 to the peak; below 1 a share of all steps."""
+    weight_decay: float = 0.0
+    """AdamW's decoupled decay of the adapter; 0 because B A starts at zero and is held small by its rank."""
+    max_grad_norm: float = 1.0
+    """Clip the gradient's norm to this; 0 switches clipping off."""
+    seed: int = 42
+    """Order of rows, start of A, dropout. Same seed, same adapter."""
+
+    def __post_init__(self) -> None:
+        _require(
+            self,
+            batch_size=(self.batch_size >= 1, "of at least 1"),
+            micro_batch_size=(self.micro_batch_size >= 1, "of at least 1"),
+            num_epochs=(self.num_epochs > 0, "above 0"),
+            max_steps=(self.max_steps is None or self.max_steps >= 1, "of at least 1, or leave it out"),
+            learning_rate=(0 < self.learning_rate < 1, "above 0 and below 1"),
+            warmup_steps=(self.warmup_steps >= 0, "of at least 0"),
+            weight_decay=(self.weight_decay >= 0, "of at least 0"),
+            max_grad_norm=(self.max_grad_norm >= 0, "of at least 0"),
+            seed=(0 <= self.seed < 2**32, "from 0 to 4294967295"),
+        )
+
+
+@flat
+@dataclass(frozen=True, kw_only=True)
+class RunConfig:
+    """Where the run lives, and what is told and kept of it."""
+
+    output_dir: str = "./lora-alpaca"
+    """The adapter, its checkpoints and its log."""
+    eval_steps: int = 200
+    """Evaluate on the held-out rows every so many steps, and at the end; 0 only at the end."""
+    save_steps: int = 200
+    """Checkpoint every so many steps, and at the end; 0 only at the end."""
+    save_total_limit: int = 3
+    """Newest checkpoints that are kept; 0 keeps all."""
+    logging_steps: int = 10
+    """Write loss, learning rate and speed every so many steps, at least 1."""
+    resume_from_checkpoint: str | None = None
+    """Go on from a checkpoint: its path, or `auto` for the newest in output_dir (a fresh start when there is none)."""
+    allow_changed: bool = False
+    """Resume although data, base or settings differ from the checkpoint's."""
+    report_to: tuple[Tracker, ...] = ()
+    """Trackers to write to. None unless named: without one no socket is opened."""
+    project: str = "alpaca-lora"
+    """Project name given to the trackers."""
+    run_name: str | None = None
+    """This run's name for the trackers; unset: the name of output_dir."""
+    dry_run: bool = False
+    """Do everything up to the first optimiser step, then stop."""
+
+    def __post_init__(self) -> None:
+        _require(
+            self,
+            eval_steps=(self.eval_steps >= 0, "of at least 0"),
+            save_steps=(self.save_steps >= 0, "of at least 0"),
+            save_total_limit=(self.save_total_limit >= 0, "of at least 0"),
+            logging_steps=(self.logging_steps >= 1, "of at least 1"),
+        )
+
+
+@flat
+@dataclass(frozen=True, kw_only=True)
+class FinetuneConfig:
+    """Everything `finetune` and `plan` need."""
+
+    data: DataConfig = field(default_factory=DataConfig)
+    model: ModelConfig = field(default_factory=ModelConfig)
+    lora: LoraConfig = field(default_factory=LoraConfig)
+    train: TrainConfig = field(default_factory=TrainConfig)
+    run: RunConfig = field(default_factory=RunConfig)
+
+
+@flat
+@dataclass(frozen=True, kw_only=True)
+class SamplingConfig:
+    """How an answer is drawn from the model."""
+
+    temperature: float = 0.0
+    """0 takes the likeliest token each time; above 0 draws, flatter as it grows."""
+    top_p: float = 1.0
+    """Draw among the likeliest tokens that together hold this share of the probability, above 0 to 1."""
+    top_k: int = 0
+    """Draw among this many likeliest tokens; 0 among all."""
+    max_new_tokens: int = 256
+    """Longest answer in tokens, at least 1."""
+    seed: int = 42
+    """Start of the random draws."""
+
+    def __post_init__(self) -> None:
+        _require(
+            self,
+            temperature=(self.temperature >= 0, "of at least 0"),
+            top_p=(0 < self.top_p <= 1, "above 0 and at most 1"),
+            top_k=(self.top_k >= 0, "of at least 0"),
+            max_new_tokens=(self.max_new_tokens >= 1, "of at least 1"),
+        )
+
+
+@flat
+@dataclass(frozen=True, kw_only=True)
+class ChatConfig:
+    """Everything `chat` needs."""
+
+    model: ModelConfig = field(default_factory=ModelConfig)
+    sampling: SamplingConfig = field(default_factory=SamplingConfig)
+    adapter: tuple[str, ...] = ()
+    """Folder or Hub id of an adapter; may be given several times and switched with /adapter. None: the bare base."""
+    prompt_template_name: str | None = None
+    """Template as in training; unset: the one recorded with the adapter, `alpaca` where none is."""
+    prompt: str | None = None
+    """Answer this one instruction and leave."""
+    input: str = ""
+    """Further context for --prompt."""
+
+
+@flat
+@dataclass(frozen=True, kw_only=True)
+class PreviewConfig:
+    """Everything `data preview` needs."""
+
+    data: DataConfig = field(default_factory=DataConfig)
+    model: ModelConfig = field(default_factory=ModelConfig)
+    rows: int = 3
+    """Rows to show; counts are always over the whole file."""
+    first_row: int = 0
+    """0-based index of the first row to show."""
+
+    def __post_init__(self) -> None:
+        _require(
+            self,
+            rows=(self.rows >= 1, "of at least 1"),
+            first_row=(self.first_row >= 0, "of at least 0"),
+        )
+
+
+RESULT_NEUTRAL = frozenset(fld.name for fld in fields(RunConfig))
+"""Settings that cannot change the trained weights: a resumed run may set them anew."""
+
+
+def flatten(config: Any) -> dict[str, Any]:
+    """Give one flat dict of a config's settings, keyed by flag name; the groups themselves vanish."""
+    settings: dict[str, Any] = {}
+    for key, value in asdict(config).items():
+        settings.update(value if isinstance(value, dict) else {key: value})
+    return settings
