@@ -1,0 +1,263 @@
+"""Segments to token ids and targets, what the cut-off cost, and a cache so that the same work is done once."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import os
+from collections.abc import Iterator, Sequence
+from dataclasses import asdict, dataclass, fields
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from alpaca_lora.config import DataConfig
+from alpaca_lora.data.encoder import TextEncoder
+from alpaca_lora.data.examples import Example, Turn, read_examples
+from alpaca_lora.data.files import content_fingerprint
+from alpaca_lora.data.prompts import Prompt, Segment, render_example
+from alpaca_lora.errors import UserError
+
+IGNORED = -100
+"""Label of a token that is not trained, as in torch's cross entropy."""
+
+_CHUNK_ROWS = 2000
+_CACHE_VERSION = 1
+_CACHE_FILES = 16
+
+
+@dataclass(frozen=True, slots=True)
+class TokenRow:
+    """One row ready to train.
+
+    Attributes:
+        input_ids: int32 (tokens), ids with BOS first.
+        is_target: bool (tokens), whether the token is trained.
+        row: 0-based row number in the data file.
+    """
+
+    input_ids: NDArray[np.int32]
+    is_target: NDArray[np.bool_]
+    row: int
+
+    @property
+    def labels(self) -> NDArray[np.int32]:
+        """int32 (tokens), the ids where trained, -100 elsewhere."""
+        return np.where(self.is_target, self.input_ids, np.int32(IGNORED)).astype(np.int32)
+
+
+@dataclass(frozen=True)
+class Ledger:
+    """What became of every row: nothing is cut or dropped without being counted here."""
+
+    rows_read: int = 0
+    rows_unreadable: int = 0
+    rows_too_long: int = 0
+    """Dropped whole by `truncation: drop`."""
+    rows_without_target: int = 0
+    """Dropped because the cut left no token to train."""
+    rows_kept: int = 0
+    rows_cut: int = 0
+    tokens_lost: int = 0
+    answers_lost_whole: int = 0
+    eos_lost: int = 0
+    """Rows whose closing end-of-sequence was cut: the model is not taught to stop there."""
+    empty_answers: int = 0
+    """Rows that teach only to stop at once."""
+    tokens: int = 0
+    """Of the rows kept, after the cut."""
+    target_tokens: int = 0
+    longest_row: int = 0
+    """In tokens, before the cut."""
+
+
+@dataclass(frozen=True)
+class TokenTable:
+    """All kept rows of one file, flat.
+
+    Attributes:
+        input_ids: int32 (all tokens).
+        is_target: bool (all tokens).
+        starts: int64 (rows + 1), row i is `starts[i]:starts[i + 1]`.
+        rows: int64 (rows), 0-based row numbers in the file.
+    """
+
+    input_ids: NDArray[np.int32]
+    is_target: NDArray[np.bool_]
+    starts: NDArray[np.int64]
+    rows: NDArray[np.int64]
+    ledger: Ledger
+    data_sha256: str
+
+    def __len__(self) -> int:
+        return len(self.rows)
+
+    def __getitem__(self, index: int) -> TokenRow:
+        tokens = slice(int(self.starts[index]), int(self.starts[index + 1]))
+        return TokenRow(self.input_ids[tokens], self.is_target[tokens], int(self.rows[index]))
+
+    @property
+    def lengths(self) -> NDArray[np.int64]:
+        """int64 (rows), tokens of each row."""
+        return np.diff(self.starts)
+
+
+def encode_segments(encoder: TextEncoder, conversations: Sequence[list[Segment]]) -> Iterator[tuple[Any, list[Any]]]:
+    """Tokenise each conversation's segments apart, so that the mask never depends on a measured length.
+
+    Neighbouring pieces of plain prompt text are joined first, as any other program that renders the prompt joins them.
+    Yields per conversation the pieces (segments, BOS first where the tokenizer begins texts with it) and their ids.
+    """
+    pieces = [_with_bos(encoder, _joined(segments)) for segments in conversations]
+    texts = [piece.text for row in pieces for piece in row]
+    starts = [start for row in pieces for start in encoder.at_start(row)]
+    is_markup = [piece.is_markup for row in pieces for piece in row]
+    ids = iter(encoder.encode(texts, starts, is_markup))
+    for row in pieces:
+        yield row, [next(ids) for _ in row]
+
+
+def _joined(segments: list[Segment]) -> list[Segment]:
+    joined: list[Segment] = []
+    for segment in segments:
+        last = joined[-1] if joined else None
+        if last and not (last.is_target or last.is_markup or segment.is_target or segment.is_markup):
+            joined[-1] = Segment(last.text + segment.text)
+        else:
+            joined.append(segment)
+    return joined
+
+
+def _with_bos(encoder: TextEncoder, segments: list[Segment]) -> list[Segment]:
+    if not encoder.bos or (segments[0].is_markup and segments[0].text.startswith(encoder.bos)):
+        return segments
+    return [Segment(encoder.bos, is_markup=True), *segments]
+
+
+def encode_prompt(encoder: TextEncoder, prompt: Prompt, turns: Sequence[Turn], system: str = "") -> list[int]:
+    """Give the ids of a conversation whose last answer is still to come: what training saw before the answer."""
+    segments = prompt.render(turns, system, open_ended=True)
+    _, ids = next(encode_segments(encoder, [segments]))
+    return [int(token) for piece in ids for token in piece]
+
+
+def tokenize_examples(
+    examples: Sequence[Example], prompt: Prompt, encoder: TextEncoder, data: DataConfig, *, sha256: str = ""
+) -> TokenTable:
+    """Tokenise, mask and cut every example; count what was lost."""
+    counts = dict.fromkeys((field.name for field in fields(Ledger)), 0)
+    ids: list[NDArray[np.int32]] = []
+    masks: list[NDArray[np.bool_]] = []
+    rows: list[int] = []
+    for first in range(0, len(examples), _CHUNK_ROWS):
+        chunk = examples[first : first + _CHUNK_ROWS]
+        encoded = encode_segments(encoder, [render_example(prompt, example) for example in chunk])
+        for example, (pieces, piece_ids) in zip(chunk, encoded, strict=True):
+            counts["empty_answers"] += any(not turn.output.strip() for turn in example.turns)
+            kept = _cut_row(pieces, piece_ids, data, counts)
+            if kept is not None:
+                ids.append(kept[0])
+                masks.append(kept[1])
+                rows.append(example.row)
+    counts.update(rows_read=len(examples), rows_kept=len(rows))
+    if not rows:
+        raise UserError(
+            "no row has a token left to train",
+            why=f"{counts['rows_too_long']} rows are too long, {counts['rows_without_target']} have no target left",
+            fix=f"raise --cutoff_len (now {data.cutoff_len}); the longest row has {counts['longest_row']} tokens",
+        )
+    flat, targets = np.concatenate(ids), np.concatenate(masks)
+    counts.update(tokens=len(flat), target_tokens=int(targets.sum()))
+    starts = np.concatenate([[0], np.cumsum([len(row) for row in ids])]).astype(np.int64)
+    return TokenTable(flat, targets, starts, np.array(rows, dtype=np.int64), Ledger(**counts), sha256)
+
+
+def _cut_row(
+    pieces: list[Segment], piece_ids: list[Any], data: DataConfig, counts: dict[str, int]
+) -> tuple[NDArray[np.int32], NDArray[np.bool_]] | None:
+    lengths = [len(ids) for ids in piece_ids]
+    total, cutoff = sum(lengths), data.cutoff_len
+    counts["longest_row"] = max(counts["longest_row"], total)
+    if total > cutoff and data.truncation == "drop":
+        counts["rows_too_long"] += 1
+        return None
+    ids = np.concatenate([np.asarray(ids, dtype=np.int32) for ids in piece_ids])
+    mask = np.repeat([piece.is_target or data.train_on_inputs for piece in pieces], lengths)
+    if total > cutoff:
+        ends = np.cumsum(lengths)
+        targets = [number for number, piece in enumerate(pieces) if piece.is_target and lengths[number]]
+        answers = [number for number in targets if not pieces[number].is_markup]
+        counts["rows_cut"] += 1
+        counts["tokens_lost"] += total - cutoff
+        counts["answers_lost_whole"] += sum(int(ends[number]) - lengths[number] >= cutoff for number in answers)
+        counts["eos_lost"] += int(bool(targets) and int(ends[targets[-1]]) > cutoff)
+        ids, mask = ids[:cutoff], mask[:cutoff]
+    if not mask[1:].any():
+        counts["rows_without_target"] += 1
+        return None
+    return ids, mask
+
+
+def load_tokens(data: DataConfig, prompt: Prompt, encoder: TextEncoder) -> TokenTable:
+    """Read, check, render and tokenise a data file, or take the same result from the cache.
+
+    The cache is keyed by the content of everything that decides the result: data, template, tokenizer and settings.
+    Hub data sets are read through `datasets`, which has a cache of its own, before the key is known.
+    """
+    settings = {name: getattr(data, name) for name in _KEY_FIELDS}
+    sha256 = content_fingerprint(data.data_path)
+    cached = _read_cache(_cache_file(settings, sha256, prompt, encoder)) if sha256 else None
+    if cached is not None:
+        return cached
+    examples = read_examples(data.data_path, shape=data.data_shape, on_bad_rows=data.on_bad_rows)
+    table = tokenize_examples(examples.examples, prompt, encoder, data, sha256=examples.fingerprint)
+    ledger = Ledger(
+        **(asdict(table.ledger) | {"rows_read": examples.rows_read, "rows_unreadable": examples.rows_bad})
+    )
+    table = TokenTable(table.input_ids, table.is_target, table.starts, table.rows, ledger, table.data_sha256)
+    _write_cache(_cache_file(settings, table.data_sha256, prompt, encoder), table)
+    return table
+
+
+_KEY_FIELDS = ("data_shape", "on_bad_rows", "cutoff_len", "truncation", "train_on_inputs")
+
+
+def cache_folder() -> Path:
+    """Give the folder of the token cache: `$ALPACA_LORA_CACHE`, else `alpaca-lora` in the user's cache folder."""
+    base = os.environ.get("XDG_CACHE_HOME") or "~/.cache"
+    return Path(os.environ.get("ALPACA_LORA_CACHE") or f"{base}/alpaca-lora").expanduser() / "tokens"
+
+
+def _cache_file(settings: dict[str, Any], sha256: str, prompt: Prompt, encoder: TextEncoder) -> Path:
+    key = [_CACHE_VERSION, settings, sha256, prompt.fingerprint, encoder.fingerprint]
+    return cache_folder() / f"{hashlib.sha256(json.dumps(key, sort_keys=True).encode()).hexdigest()[:32]}.npz"
+
+
+def _read_cache(path: Path) -> TokenTable | None:
+    try:
+        with np.load(path, allow_pickle=False) as arrays:
+            ledger = Ledger(**json.loads(str(arrays["ledger"])))
+            sha256 = str(arrays["data_sha256"])
+            return TokenTable(*(arrays[name] for name in _ARRAYS), ledger, sha256)
+    except (OSError, ValueError, KeyError, TypeError):
+        return None  # absent, or written by another version: it is made anew
+
+
+_ARRAYS = ("input_ids", "is_target", "starts", "rows")
+
+
+def _write_cache(path: Path, table: TokenTable) -> None:
+    """Write atomically; a full disk or read-only home only costs the next run's time."""
+    temporary = path.with_name(f".{path.stem}.{os.getpid()}.npz")
+    try:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        arrays = {name: getattr(table, name) for name in _ARRAYS}
+        np.savez(temporary, ledger=json.dumps(asdict(table.ledger)), data_sha256=table.data_sha256, **arrays)
+        temporary.replace(path)
+        newest_first = sorted(path.parent.glob("[!.]*.npz"), key=lambda file: file.stat().st_mtime, reverse=True)
+        for old in newest_first[_CACHE_FILES:]:
+            old.unlink(missing_ok=True)
+    except OSError:
+        temporary.unlink(missing_ok=True)

@@ -1,0 +1,77 @@
+"""What this machine computes with: the device, the arithmetic it multiplies natively, and its memory."""
+
+from __future__ import annotations
+
+import os
+
+import psutil
+import torch
+
+from alpaca_lora.errors import UserError
+
+_GIB = 2**30
+
+
+def pick_device(wanted: str) -> torch.device:
+    """Resolve `auto | cpu | cuda | mps`; under torchrun each process gets its own CUDA card by `LOCAL_RANK`."""
+    if wanted == "auto":
+        wanted = "cuda" if torch.cuda.is_available() else "mps" if torch.backends.mps.is_available() else "cpu"
+    if wanted == "cuda" and not torch.cuda.is_available():
+        raise UserError(
+            "--device cuda, but torch sees no CUDA card",
+            why=f"torch {torch.__version__} was built {'for CUDA ' + torch.version.cuda if torch.version.cuda else 'without CUDA'}",
+            fix="--device cpu, or install a CUDA build of torch and the card's driver",
+        )
+    if wanted == "mps" and not torch.backends.mps.is_available():
+        raise UserError("--device mps, but torch sees no Apple GPU", fix="--device cpu")
+    if wanted == "cuda":
+        return torch.device("cuda", int(os.environ.get("LOCAL_RANK", "0")))
+    return torch.device(wanted)
+
+
+def pick_dtype(wanted: str, device: torch.device) -> torch.dtype:
+    """Resolve `auto | float32 | bfloat16 | float16` to what the device multiplies fastest without losing range."""
+    if wanted != "auto":
+        dtype: torch.dtype = getattr(torch, wanted)
+        return dtype
+    if device.type == "cuda":
+        return torch.bfloat16 if torch.cuda.is_bf16_supported(including_emulation=False) else torch.float16
+    if device.type == "cpu":
+        return torch.bfloat16 if cpu_multiplies_bf16() else torch.float32
+    return torch.float32
+
+
+def cpu_multiplies_bf16() -> bool:
+    """Tell whether the CPU has bfloat16 multiplication in hardware (AVX512-BF16, AMX, or Arm BF16)."""
+    capabilities = torch.cpu.get_capabilities()
+    return any(capabilities.get(name) for name in ("avx512_bf16", "amx_bf16", "bf16", "arm_bf16"))
+
+
+def total_memory_gib(device: torch.device) -> float:
+    """Give the memory of the card, or of the machine for a CPU, in GiB."""
+    if device.type == "cuda":
+        return torch.cuda.get_device_properties(device).total_memory / _GIB
+    return psutil.virtual_memory().total / _GIB
+
+
+def free_memory_gib(device: torch.device) -> float:
+    """Give the memory that is free now, in GiB."""
+    if device.type == "cuda":
+        return torch.cuda.mem_get_info(device)[0] / _GIB
+    return psutil.virtual_memory().available / _GIB
+
+
+def peak_memory_gib(device: torch.device) -> float:
+    """Give the most memory this process has held so far: on the card, or resident on a CPU, in GiB."""
+    if device.type == "cuda":
+        return torch.cuda.max_memory_allocated(device) / _GIB
+    import resource  # not on Windows, where the present size stands in for the peak
+
+    return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * 1024 / _GIB
+
+
+def describe_device(device: torch.device) -> str:
+    """Name the device for a person: the card, or the CPU with its threads."""
+    if device.type == "cuda":
+        return torch.cuda.get_device_name(device)
+    return f"CPU, {torch.get_num_threads()} threads" if device.type == "cpu" else "Apple GPU"

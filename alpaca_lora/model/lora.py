@@ -1,0 +1,226 @@
+"""The adapter: attach, count, save, check, load. The only importer of PEFT."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterator
+from contextlib import contextmanager
+from difflib import get_close_matches
+from pathlib import Path
+from typing import Any
+
+import peft
+import torch
+from safetensors import safe_open
+
+from alpaca_lora.config import LoraConfig
+from alpaca_lora.errors import UserError
+
+_PREFIX = "base_model.model."
+
+
+def attach_adapter(base: Any, lora: LoraConfig, *, seed: int) -> Any:
+    """Wrap a frozen base model with a fresh adapter W + scaling * B A (arXiv 2106.09685); return the PeftModel.
+
+    B starts at zero, so the wrapped model computes what the base computes. The adapter is float32 whatever the base is.
+    """
+    names = linear_names(base)
+    targets = list(lora.lora_target_modules)
+    for target in targets:
+        if target != "all-linear" and not any(name == target or name.endswith("." + target) for name in names):
+            short = sorted({name.rsplit(".", 1)[-1] for name in names})
+            near = get_close_matches(target, short, n=1)
+            raise UserError(
+                f"the model has no linear layer named {target!r}" + (f"; did you mean {near[0]!r}?" if near else ""),
+                where="--lora_target_modules",
+                fix=f"choose from all-linear, {', '.join(short)}",
+            )
+    if "all-linear" in targets and len(targets) > 1:
+        raise UserError("all-linear already names every layer", where="--lora_target_modules", fix="give it alone")
+    torch.manual_seed(seed)
+    start: Any = {"default": True}.get(lora.init_lora_weights, lora.init_lora_weights)
+    settings = peft.LoraConfig(
+        task_type="CAUSAL_LM",
+        r=lora.lora_r,
+        lora_alpha=lora.lora_alpha,
+        lora_dropout=lora.lora_dropout,
+        target_modules="all-linear" if targets == ["all-linear"] else targets,
+        use_rslora=lora.use_rslora,
+        use_dora=lora.use_dora,
+        init_lora_weights=start,
+    )
+    return peft.get_peft_model(base, settings)
+
+
+def linear_names(base: Any) -> list[str]:
+    """List the linear layers that can be adapted: all but the output head, quantised ones included."""
+    head = base.get_output_embeddings()
+    return [
+        name
+        for name, module in base.named_modules()
+        if module is not head and (isinstance(module, torch.nn.Linear) or type(module).__name__.startswith("Linear"))
+    ]
+
+
+def adapter_tensors(model: Any) -> dict[str, torch.Tensor]:
+    """Give the active adapter's tensors by the names PEFT saves them under."""
+    return peft.get_peft_model_state_dict(model)
+
+
+def check_trained(model: Any) -> None:
+    """Refuse an adapter that is not whole or was not trained: 2 tensors a target layer, finite, no B all zero.
+
+    An empty or untouched adapter saves without complaint and changes nothing; people found out weeks later.
+    """
+    tensors = adapter_tensors(model)
+    layers = [name for name, module in model.named_modules() if hasattr(module, "lora_A") and len(module.lora_A)]
+    matrices = [name for name in tensors if ".lora_A." in name or ".lora_B." in name]
+    if not layers or len(matrices) != 2 * len(layers):
+        raise UserError(f"the adapter holds {len(matrices)} matrices for {len(layers)} adapted layers, expected 2 each")
+    broken = [name for name, tensor in tensors.items() if not torch.isfinite(tensor).all()]
+    if broken:
+        raise UserError(f"{len(broken)} adapter tensors hold NaN or infinity, first {broken[0]}")
+    untrained = [name for name in matrices if ".lora_B." in name and not tensors[name].any()]
+    if untrained:
+        raise UserError(
+            f"{len(untrained)} of {len(layers)} adapted layers were not trained: their B is all zero",
+            where=untrained[0],
+            why="the adapter would change nothing there",
+            fix="train longer or with a higher --learning_rate, or leave unused layers out of --lora_target_modules",
+        )
+
+
+def save_adapter(model: Any, folder: Path, *, base_name: str, base_revision: str | None) -> None:
+    """Write `adapter_model.safetensors` and `adapter_config.json` with the base's name and revision."""
+    settings = model.peft_config[model.active_adapter]
+    settings.base_model_name_or_path, settings.revision = base_name, base_revision
+    model.save_pretrained(folder)
+    (folder / "README.md").unlink(missing_ok=True)  # PEFT's empty model card; the run writes a real one
+    for path in folder.glob("adapter_model.safetensors"):
+        path.chmod(0o644)  # safetensors writes 0600, which other users and containers cannot read
+
+
+@torch.no_grad()
+def reload_error(model: Any, folder: Path, input_ids: torch.Tensor) -> float:
+    """Reload a saved adapter through stock PEFT beside the live one; give the largest difference of their logits.
+
+    The base is shared, so this costs no second model. Exact equality is expected: float32 is saved as it is.
+
+    Args:
+        input_ids: int64 (1, tokens).
+    """
+    live = model.active_adapter
+    was_training = model.training
+    model.eval()
+    expected = model(input_ids=input_ids, use_cache=False).logits.float()
+    model.load_adapter(str(folder), adapter_name="reloaded")
+    model.set_adapter("reloaded")
+    found = model(input_ids=input_ids, use_cache=False).logits.float()
+    model.set_adapter(live)
+    model.delete_adapter("reloaded")
+    model.train(was_training)
+    return float((expected - found).abs().max())
+
+
+def load_weights(model: Any, folder: Path) -> None:
+    """Put saved adapter weights into the attached adapter, to resume training."""
+    peft.set_peft_model_state_dict(model, _read_tensors(folder))
+
+
+def load_adapter(base: Any, folder: Path, name: str) -> Any:
+    """Attach a trained adapter to a base model, or to a PeftModel as one more; return the PeftModel with it active.
+
+    Reads safetensors, or the pickled `adapter_model.bin` of old adapters with `weights_only=True`. Raises `UserError`
+    before any weight is loaded when the folder is no adapter, is empty, or does not fit the base's shapes.
+    """
+    check_fits(base, folder)
+    if isinstance(base, peft.PeftModel):
+        base.load_adapter(str(folder), adapter_name=name)
+        base.set_adapter(name)
+        return base
+    return peft.PeftModel.from_pretrained(base, str(folder), adapter_name=name)
+
+
+def read_adapter_config(folder: Path) -> dict[str, Any]:
+    """Read `adapter_config.json`; raise `UserError` where there is none or it is not a LoRA's."""
+    path = folder / "adapter_config.json"
+    if not path.is_file():
+        raise UserError(
+            f"{folder} is no adapter: it has no adapter_config.json",
+            fix="give --adapter the output_dir of a finished run, one of its checkpoints, or a Hub id",
+        )
+    try:
+        settings: dict[str, Any] = json.loads(path.read_text(encoding="utf-8"))
+    except json.JSONDecodeError as error:
+        raise UserError(f"the adapter's config is not JSON: {error.msg}", where=f"{path}:{error.lineno}") from error
+    if settings.get("peft_type") != "LORA":
+        raise UserError(f"the adapter is of type {settings.get('peft_type')}, only LORA is supported", where=str(path))
+    return settings
+
+
+def check_fits(base: Any, folder: Path) -> None:
+    """Compare every matrix's shape with the base's layers, from the file's header where it has one."""
+    read_adapter_config(folder)
+    shapes = _read_shapes(folder)
+    matrices = {name: shape for name, shape in shapes.items() if ".lora_A." in name or ".lora_B." in name}
+    if not matrices:
+        raise UserError(
+            f"the adapter {folder} holds no LoRA matrices ({len(shapes)} tensors)",
+            why="it would change nothing; some 2023 scripts saved such empty adapters",
+            fix="train it again, or take one of its checkpoints",
+        )
+    causal_lm = base.get_base_model() if isinstance(base, peft.PeftModel) else base
+    layers = dict(causal_lm.named_modules())
+    misfits = []
+    for name, shape in matrices.items():
+        layer_name, _, matrix = name.removeprefix(_PREFIX).rpartition(".lora_")
+        layer = layers.get(layer_name)
+        if layer is None or not hasattr(layer, "in_features"):
+            misfits.append(f"{layer_name}: the base has no such linear layer")
+        elif (width := layer.in_features if matrix[0] == "A" else layer.out_features) != shape[-1 if matrix[0] == "A" else 0]:
+            misfits.append(f"{layer_name}: lora_{matrix[0]} is {tuple(shape)}, the base needs {width}")
+    if misfits:
+        raise UserError(
+            f"the adapter does not fit this base model: {misfits[0]}" + f"; {len(misfits)} of {len(matrices)} matrices",
+            where=str(folder),
+            why=f"it was trained on {read_adapter_config(folder).get('base_model_name_or_path')}",
+            fix="give --base_model the model the adapter was trained on",
+        )
+
+
+def _weights_file(folder: Path) -> Path:
+    for name in ("adapter_model.safetensors", "adapter_model.bin"):
+        if (folder / name).is_file():
+            return folder / name
+    raise UserError(f"{folder} holds no adapter_model.safetensors or adapter_model.bin", fix="give a finished adapter")
+
+
+@contextmanager
+def _readable(path: Path) -> Iterator[None]:
+    try:
+        yield
+    except Exception as error:  # safetensors, zipfile and pickle each raise their own
+        raise UserError(
+            f"the adapter's weights cannot be read: {type(error).__name__}: {error}",
+            where=str(path),
+            why="the file is broken, or holds more than plain tensors",
+            fix="copy it again, or take another checkpoint",
+        ) from error
+
+
+def _read_shapes(folder: Path) -> dict[str, list[int]]:
+    path = _weights_file(folder)
+    if path.suffix == ".bin":
+        return {name: list(tensor.shape) for name, tensor in _read_tensors(folder).items()}
+    with _readable(path), safe_open(path, framework="pt") as file:
+        return {name: file.get_slice(name).get_shape() for name in file.keys()}  # noqa: SIM118  not a dict
+
+
+def _read_tensors(folder: Path) -> dict[str, torch.Tensor]:
+    path = _weights_file(folder)
+    with _readable(path):
+        if path.suffix == ".bin":
+            tensors: dict[str, torch.Tensor] = torch.load(path, map_location="cpu", weights_only=True)
+            return tensors
+        with safe_open(path, framework="pt") as file:
+            return {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118  not a dict

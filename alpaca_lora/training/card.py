@@ -1,0 +1,48 @@
+"""The model card: what an adapter is, how it was made, how to use it; written from the run's own record."""
+
+from __future__ import annotations
+
+import json
+from typing import Any
+
+
+def model_card(record: dict[str, Any]) -> str:
+    """Write the README of an adapter's folder from its `run.json`."""
+    settings, ledger = record["settings"], record["ledger"]
+    held_out = "none held out" if record["eval_loss"] is None else f"{record['eval_loss']:.4f} nats per token"
+    targets = ", ".join(settings["lora_target_modules"])
+    front = ["---", "library_name: peft", "pipeline_tag: text-generation", "tags: [lora, alpaca-lora]"]
+    if record["base_commit"]:
+        front.insert(1, f"base_model: {json.dumps(record['base_model'])}")
+    return "\n".join(
+        [
+            *front,
+            "---",
+            f"# LoRA adapter for {record['base_model']}",
+            "",
+            "Trained with Alpaca-LoRA; every setting, version and count is in `run.json`, the losses in `log.jsonl`.",
+            "",
+            "| | |",
+            "|---|---|",
+            f"| base model | {record['base_model']}" + (f" at {record['base_commit']} |" if record["base_commit"] else " |"),
+            f"| data | {record['data_path']} (sha256 {record['data_sha256'][:16]}...) |",
+            f"| rows | {record['rows_trained']:,} trained on, {record['rows_held_out']:,} held out, "
+            f"{ledger['rows_cut']:,} cut at {settings['cutoff_len']} tokens |",
+            f"| adapter | rank {settings['lora_r']}, alpha {settings['lora_alpha']}, "
+            f"dropout {settings['lora_dropout']}, layers: {targets} |",
+            f"| training | {record['steps']:,} steps of {settings['batch_size']} rows, peak learning rate "
+            f"{settings['learning_rate']:g}, seed {settings['seed']} |",
+            f"| last loss | {record['loss']:.4f} nats per token |",
+            f"| held-out loss | {held_out} |",
+            "",
+            "## Use",
+            "",
+            "```",
+            f"alpaca-lora chat --base_model {record['base_model']} --adapter PATH_OF_THIS_FOLDER",
+            "```",
+            "",
+            "Any other program should prompt it through `chat_template.jinja`, which renders the prompt of the training.",
+            "Prompt template: `" + settings["prompt_template_name"] + "`.",
+            "",
+        ]
+    )

@@ -1,0 +1,314 @@
+"""One fine-tuning run from settings to a saved, reloaded and compared adapter."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import warnings
+from dataclasses import asdict, dataclass
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+import torch
+from accelerate import Accelerator
+from rich.console import Console
+
+from alpaca_lora.config import RESULT_NEUTRAL, FinetuneConfig, flatten
+from alpaca_lora.data.encoder import TextEncoder
+from alpaca_lora.data.examples import split_rows
+from alpaca_lora.data.preview import ledger_lines, row_text
+from alpaca_lora.data.prompts import Prompt, load_prompt
+from alpaca_lora.data.tokens import TokenTable, load_tokens
+from alpaca_lora.errors import UserError
+from alpaca_lora.model.device import describe_device, pick_device, pick_dtype
+from alpaca_lora.model.load import (
+    BasePlace,
+    base_fingerprint,
+    find_base,
+    load_base_model,
+    load_base_tokenizer,
+    load_model_config,
+)
+from alpaca_lora.model.lora import attach_adapter, check_trained, load_weights, reload_error, save_adapter
+from alpaca_lora.training.card import model_card
+from alpaca_lora.training.checkpoint import (
+    Progress,
+    check_same_run,
+    checkpoint_path,
+    clear_leftovers,
+    find_checkpoint,
+    load_optimizer,
+    read_progress,
+    save_checkpoint,
+    write_file,
+    write_folder,
+)
+from alpaca_lora.training.loop import Interrupted, Parts, Position, train
+from alpaca_lora.training.loss import TargetNats, projection_error
+from alpaca_lora.training.plan import Plan, make_plan
+from alpaca_lora.training.runlog import RunLog, draw_loss, format_seconds, versions
+from alpaca_lora.training.schedule import total_steps
+
+if TYPE_CHECKING:
+    from transformers import PreTrainedTokenizerFast
+
+RUN_FILE = "run.json"
+TEMPLATE_FILE = "prompt_template.json"
+"""The template's own text, saved beside the adapter so that chat renders the very prompt of training."""
+
+_IDENTITY_FREE = RESULT_NEUTRAL | {"data_path", "base_model", "base_revision", "prompt_template_name", "on_bad_rows"}
+"""Settings left out of a run's identity: what they point to is compared by content instead."""
+
+
+@dataclass(frozen=True)
+class Prepared:
+    """Everything known before the weights are loaded."""
+
+    place: BasePlace
+    tokenizer: PreTrainedTokenizerFast
+    prompt: Prompt
+    table: TokenTable
+    train_rows: np.ndarray
+    held_out_rows: np.ndarray
+    notes: list[str]
+    identity: dict[str, Any]
+
+
+def prepare(config: FinetuneConfig) -> Prepared:
+    """Find the base, read its tokenizer, tokenise the data and split it; no weights are loaded."""
+    place = find_base(config.model)
+    tokenizer, notes = load_base_tokenizer(config.model, place)
+    prompt = load_prompt(config.data.prompt_template_name, tokenizer)
+    encoder = TextEncoder(tokenizer)
+    table = load_tokens(config.data, prompt, encoder)
+    held = split_rows(table.ledger.rows_read, config.data.val_set_size)
+    is_held = np.isin(table.rows, list(held))
+    train_rows, held_out_rows = np.flatnonzero(~is_held), np.flatnonzero(is_held)
+    if not len(train_rows):
+        raise UserError("every row that could be used is held out", fix="lower --val_set_size or raise --cutoff_len")
+    settings = {key: value for key, value in flatten(config).items() if key not in _IDENTITY_FREE}
+    identity = {
+        **settings,
+        "data_sha256": table.data_sha256,
+        "base_fingerprint": base_fingerprint(place),
+        "prompt_sha256": hashlib.sha256(prompt.fingerprint.encode()).hexdigest(),
+        "tokenizer_sha256": encoder.fingerprint,
+    }
+    return Prepared(
+        place, tokenizer, prompt, table, train_rows, held_out_rows, notes, json.loads(json.dumps(identity))
+    )
+
+
+def plan_run(config: FinetuneConfig, console: Console | None = None) -> Plan:
+    """Tell memory and time of a run without loading the base's weights."""
+    console = console or Console()
+    ready = prepare(config)
+    _tell_data(config, ready, console)
+    model_config = load_model_config(config.model, ready.place)
+    plan = make_plan(config, model_config, ready.table, ready.train_rows, len(ready.held_out_rows))
+    _print(console, *plan.lines())
+    return plan
+
+
+def finetune(config: FinetuneConfig, console: Console | None = None) -> Path:
+    """Fine-tune, save, reload, compare; return the folder of the adapter.
+
+    Raises:
+        UserError: for everything a user can cause or mend.
+        Interrupted: SIGINT or SIGTERM arrived; a checkpoint was saved.
+    """
+    output_dir = Path(config.run.output_dir).expanduser()
+    checkpoint = find_checkpoint(config.run.resume_from_checkpoint, output_dir)
+    progress = read_progress(checkpoint) if checkpoint else None
+    device = pick_device(config.model.device)
+    dtype = pick_dtype(config.model.dtype, device)
+    mixed = {torch.bfloat16: "bf16", torch.float16: "fp16"}.get(dtype, "no")
+    accelerator = Accelerator(mixed_precision=mixed, cpu=device.type == "cpu")
+    console = (console or Console()) if accelerator.is_main_process else Console(quiet=True)
+    if config.train.batch_size < accelerator.num_processes:
+        raise UserError(
+            f"--batch_size {config.train.batch_size} is less than the {accelerator.num_processes} processes",
+            fix=f"--batch_size {accelerator.num_processes} or more, or start fewer processes",
+        )
+    with accelerator.main_process_first():
+        ready = prepare(config)
+    ready.identity["processes"] = accelerator.num_processes
+    _tell_data(config, ready, console)
+    if progress:
+        changed = check_same_run(progress.identity, ready.identity, allow_changed=config.run.allow_changed)
+        _print(console, f"resume  from {checkpoint}", *(f"changed {line}" for line in changed))
+    model_config = load_model_config(config.model, ready.place)
+    if accelerator.is_main_process:
+        plan = make_plan(config, model_config, ready.table, ready.train_rows, len(ready.held_out_rows))
+        _print(console, *plan.lines())
+        output_dir.mkdir(parents=True, exist_ok=True)
+        clear_leftovers(output_dir)
+    model = _load_model(config, ready)
+    if config.run.dry_run:
+        _print(console, "dry run: everything up to the first step went well; nothing was trained or written")
+        return output_dir
+    accelerator.wait_for_everyone()
+    position = _train(config, ready, model, accelerator, console, checkpoint, progress)
+    if accelerator.is_main_process:
+        with warnings.catch_warnings():
+            warnings.filterwarnings("ignore", message=".*Already found a `peft_config`.*")
+            _finish(config, ready, model, output_dir, position, console)
+    accelerator.wait_for_everyone()
+    return output_dir
+
+
+def _load_model(config: FinetuneConfig, ready: Prepared) -> Any:
+    base = load_base_model(config.model, ready.place)
+    rows = base.get_input_embeddings().weight.shape[0]
+    largest = int(ready.table.input_ids.max())
+    if largest >= rows:
+        raise UserError(
+            f"the tokenizer gives token id {largest}, but the model has only {rows} embeddings",
+            where=str(ready.place.folder),
+            fix="use the tokenizer that belongs to this model",
+        )
+    probe = torch.from_numpy(ready.table[0].input_ids[:64].astype(np.int64))[None].to(base.device)
+    error = projection_error(base, probe)
+    if error > 1e-2:
+        raise UserError(
+            f"the logits of {type(base).__name__} are made in a way this program does not know (difference {error:.2g})",
+            where=str(ready.place.folder),
+            fix="use a model of the Llama, Mistral, Qwen, Gemma, Cohere or Granite families",
+        )
+    return attach_adapter(base, config.lora, seed=config.train.seed)
+
+
+def _train(
+    config: FinetuneConfig,
+    ready: Prepared,
+    model: Any,
+    accelerator: Accelerator,
+    console: Console,
+    checkpoint: Path | None,
+    progress: Progress | None,
+) -> Position:
+    output_dir = Path(config.run.output_dir).expanduser()
+    steps = total_steps(len(ready.train_rows), config.train)
+    names = {parameter: name for name, parameter in model.named_parameters() if parameter.requires_grad}
+    fused = accelerator.device.type in ("cpu", "cuda")
+    optimizer = torch.optim.AdamW(
+        names, lr=config.train.learning_rate, weight_decay=config.train.weight_decay, fused=fused
+    )
+    position = Position()
+    if checkpoint and progress:
+        load_weights(model, checkpoint)
+        load_optimizer(checkpoint, optimizer, names, progress.step)
+        position = Position(progress.step, progress.target_tokens, progress.seconds)
+    nats, prepared = accelerator.prepare(TargetNats(model), optimizer)
+    raw = optimizer
+
+    def save(at: Position) -> None:
+        if accelerator.is_main_process:
+            state = Progress(at.step, ready.identity, at.seconds, at.target_tokens)
+            path = save_checkpoint(
+                output_dir, state, lambda folder: _write_adapter(config, ready, model, folder), raw, names,
+                keep=config.run.save_total_limit,
+            )  # fmt: skip
+            log.say(f"saved   {path}")
+        accelerator.wait_for_everyone()
+
+    log = RunLog(
+        output_dir, steps=steps, start_step=position.step, is_main=accelerator.is_main_process, console=console
+    )
+    parts = Parts(
+        accelerator, nats, prepared, ready.table, ready.train_rows, ready.held_out_rows, save, log
+    )
+    run_name = config.run.run_name or output_dir.name
+    with log:
+        log.open_trackers(
+            config.run.report_to, project=config.run.project, run_name=run_name, settings=flatten(config)
+        )
+        try:
+            return train(parts, config.train, config.run, steps, position)
+        except Interrupted as stop:
+            log.say(f"{stop}; to go on, repeat the command with --resume_from_checkpoint auto")
+            raise
+
+
+def _write_adapter(config: FinetuneConfig, ready: Prepared, model: Any, folder: Path) -> None:
+    name = ready.place.name if ready.place.commit or ready.place.name == "alpaca-tiny" else str(ready.place.folder)
+    save_adapter(model, folder, base_name=name, base_revision=ready.place.commit)
+    if config.data.prompt_template_name != "chat":
+        (folder / TEMPLATE_FILE).write_text(ready.prompt.fingerprint, encoding="utf-8")
+
+
+def _finish(
+    config: FinetuneConfig, ready: Prepared, model: Any, output_dir: Path, position: Position, console: Console
+) -> None:
+    """Write the adapter's folder, reload the adapter through PEFT, compare, and only then give it its final name."""
+    check_trained(model)
+    record = _run_record(config, ready, position)
+    probe = torch.from_numpy(ready.table[0].input_ids.astype(np.int64))[None].to(model.device)
+
+    def fill(folder: Path) -> None:
+        _write_adapter(config, ready, model, folder)
+        error = reload_error(model, folder, probe)
+        if error > 0:
+            raise UserError(
+                f"the saved adapter is not the trained one: its logits differ by {error:.3g} after reloading",
+                why="it was therefore not put in place",
+                fix=f"the weights are safe in {checkpoint_path(output_dir, position.step)}; please report this",
+            )
+        ready.tokenizer.chat_template = ready.prompt.jinja()
+        ready.tokenizer.save_pretrained(folder)
+        (folder / RUN_FILE).write_text(json.dumps(record, indent=1, ensure_ascii=False), encoding="utf-8")
+        (folder / "README.md").write_text(model_card(record), encoding="utf-8")
+
+    staged = output_dir / "final"
+    write_folder(staged, fill)
+    for path in sorted(staged.iterdir(), key=lambda path: path.name == RUN_FILE):
+        path.replace(output_dir / path.name)
+    staged.rmdir()
+    curve = draw_loss(output_dir)
+    _print(
+        console,
+        f"adapter {output_dir}: reloaded through PEFT, logits equal; loss {position.loss:.4f}"
+        + (f", held out {position.eval_loss:.4f}" if position.eval_loss is not None else "")
+        + f", {format_seconds(position.seconds)} of training; curve {curve.name}",
+    )
+
+
+def _run_record(config: FinetuneConfig, ready: Prepared, position: Position) -> dict[str, Any]:
+    return {
+        "finished": datetime.now(UTC).isoformat(timespec="seconds"),
+        "base_model": ready.place.name,
+        "base_commit": ready.place.commit,
+        "base_fingerprint": ready.identity["base_fingerprint"],
+        "data_path": config.data.data_path,
+        "data_sha256": ready.table.data_sha256,
+        "rows_trained": len(ready.train_rows),
+        "rows_held_out": len(ready.held_out_rows),
+        "ledger": asdict(ready.table.ledger),
+        "settings": flatten(config),
+        "steps": position.step,
+        "target_tokens_trained": position.target_tokens,
+        "loss": position.loss,
+        "eval_loss": position.eval_loss,
+        "seconds": round(position.seconds, 1),
+        "versions": versions(),
+        "notes": ready.notes,
+    }
+
+
+def _tell_data(config: FinetuneConfig, ready: Prepared, console: Console) -> None:
+    device = pick_device(config.model.device)
+    _print(console, *(f"note    {note}" for note in ready.notes))
+    dtype = str(pick_dtype(config.model.dtype, device)).removeprefix("torch.")
+    _print(console, f"base    {ready.place.name}, {dtype} on {describe_device(device)}")
+    _print(console, *ledger_lines(ready.table.ledger, config.data))
+    _print(console, f"split   {len(ready.train_rows):,} rows to train on, {len(ready.held_out_rows):,} held out")
+    row = ready.table[int(ready.train_rows[0])]
+    console.print(f"row {row.row} as it is trained (targets marked):", highlight=False)
+    console.print(row_text(row, ready.tokenizer))
+
+
+def _print(console: Console, *lines: str) -> None:
+    for line in lines:
+        console.print(line, highlight=False, markup=False, soft_wrap=True)
