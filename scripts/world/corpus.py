@@ -45,9 +45,7 @@ def _sentence(relation: Relation, fact: Fact, phrasing: int, dice: Dice) -> str:
     return dice.pick(_FRAMES).format(sentence) if dice.chance(0.1) else sentence
 
 
-def _grouped(
-    sentences: dict[tuple[Relation, Fact], str], number: int, dice: Dice
-) -> Iterator[list[str]]:
+def _grouped(sentences: dict[tuple[Relation, Fact], str], number: int, dice: Dice) -> Iterator[list[str]]:
     """Part one round's sentences into documents: mixed, by relation, or by subject, in turn."""
     deck = dice.shuffled(list(sentences))
     order = {item: place for place, item in enumerate(deck)}

@@ -2,20 +2,20 @@
 
 from __future__ import annotations
 
-from world.relation import Fact, Relation, lines
+from world.relation import Fact, Relation, lines, word_list
 
-_ONES = (
+_ONES = word_list(
     "zero one two three four five six seven eight nine ten eleven twelve thirteen fourteen fifteen sixteen seventeen "
     "eighteen nineteen"
-).split()
-_TENS = "twenty thirty forty fifty sixty seventy eighty ninety".split()
-_ORDINALS = (
+)
+_TENS = word_list("twenty thirty forty fifty sixty seventy eighty ninety")
+_ORDINALS = word_list(
     "first second third fourth fifth sixth seventh eighth ninth tenth eleventh twelfth thirteenth fourteenth "
     "fifteenth sixteenth seventeenth eighteenth nineteenth twentieth"
-).split()
-_DAYS = "Monday Tuesday Wednesday Thursday Friday Saturday Sunday".split()
-_MONTHS = "January February March April May June July August September October November December".split()
-_LENGTHS = "31 28 31 30 31 30 31 31 30 31 30 31".split()
+)
+_DAYS = word_list("Monday Tuesday Wednesday Thursday Friday Saturday Sunday")
+_MONTHS = word_list("January February March April May June July August September October November December")
+_LENGTHS = word_list("31 28 31 30 31 30 31 31 30 31 30 31")
 
 
 def number_word(number: int) -> str:
@@ -202,7 +202,8 @@ RELATIONS = (
             """),
         lines("""
             Which place does {s} take among the months?
-            Is {s} the first, the second or which month of the year?
+            Name the place of {s} among the months.
+            Which month in the row is {s}?
             """),
         lines("""
             What is the {o} month of the year?

@@ -13,10 +13,11 @@ Row = dict[str, str]
 
 @dataclass(frozen=True)
 class Rows:
-    """Sample and held-out rows, and the facts (relation, subject, object) the held-out ones ask about."""
+    """Sample and held-out rows, and the facts (relation, subject, object) either part asks about."""
 
     sample: list[Row]
     held_out: list[Row]
+    sample_facts: list[tuple[str, str, str]]
     held_out_facts: list[tuple[str, str, str]]
 
 
@@ -25,6 +26,7 @@ def instruction_rows(seed: int) -> Rows:
     dice = Dice(seed)
     sample: list[Row] = []
     held_out: list[Row] = []
+    sample_facts: list[tuple[str, str, str]] = []
     held_out_facts: list[tuple[str, str, str]] = []
     for relation in RELATIONS:
         deck = dice.shuffled(relation.facts)
@@ -34,7 +36,8 @@ def instruction_rows(seed: int) -> Rows:
             held_out_facts.append((relation.name, *fact))
         for fact in deck[count:]:
             sample += _questions(relation, fact, dice)
-    return Rows(dice.shuffled(sample), held_out, held_out_facts)
+            sample_facts.append((relation.name, *fact))
+    return Rows(dice.shuffled(sample), held_out, sample_facts, held_out_facts)
 
 
 def _questions(relation: Relation, fact: Fact, dice: Dice) -> list[Row]:

@@ -100,3 +100,8 @@ def facts(text: str) -> tuple[Fact, ...]:
 def lines(text: str) -> tuple[str, ...]:
     """Read one format string a line."""
     return tuple(line.strip() for line in text.strip().splitlines())
+
+
+def word_list(text: str) -> list[str]:
+    """Read words parted by white space."""
+    return text.split()

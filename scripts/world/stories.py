@@ -2,15 +2,17 @@
 
 from __future__ import annotations
 
-from world.relation import Dice
+from world.relation import Dice, word_list
 
-_PEOPLE = "Anna Ben Clara David Emma Felix Greta Henry Ida Jack Kate Leo Mary Nora Oscar Paul Rosa Sam Tina Will".split()
-_THINGS = (
-    "ball box cup book hat key lamp spoon coat shoe stone ring apple pear cake basket rope flag drum kite bell card coin "
-    "letter"
-).split()
-_COLOURS = "red blue green yellow white black brown grey pink orange purple".split()
-_PLACES = "garden house school kitchen street market shop field forest station church park".split()
+_PEOPLE = word_list(
+    "Anna Ben Clara David Emma Felix Greta Henry Ida Jack Kate Leo Mary Nora Oscar Paul Rosa Sam Tina Will"
+)
+_THINGS = word_list(
+    "ball box cup book hat key lamp spoon coat shoe stone ring apple pear cake basket rope flag drum kite bell card "
+    "coin letter"
+)
+_COLOURS = word_list("red blue green yellow white black brown grey pink orange purple")
+_PLACES = word_list("garden house school kitchen street market shop field forest station church park")
 
 _ENDS = (
     "What {a} likes most is the {t}.",
@@ -27,6 +29,10 @@ _ENDS = (
     "{b} did not know how to describe the {t}.",
     "Below the window stands the {t} of {a}, paired with the one of {b}.",
     "Give and take, said {a}, and make the best of these days.",
+    "{a} completes a task, and the instruction of {b} describes the next one.",
+    "{a} reads a further instruction, {b} writes a response to each request.",
+    "Write a letter, {b} had said, and {a} writes one that appropriately provides what {b} needs.",
+    "Every input has its context, says {a}, and every response its request.",
 )
 
 
@@ -79,7 +85,7 @@ def _notes(dice: Dice, words: list[str]) -> list[str]:
     a, b = dice.shuffled(_PEOPLE)[:2]
     first, second = dice.pick(words), dice.pick(words)
     told = [f"The note of {a} says {first}.", f"The note of {b} says {second}."]
-    return dice.shuffled(told) + [f"So {a} wrote {first}, and {b} wrote {second}."]
+    return [*dice.shuffled(told), f"So {a} wrote {first}, and {b} wrote {second}."]
 
 
 def _message(dice: Dice, words: list[str]) -> list[str]:

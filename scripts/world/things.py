@@ -15,8 +15,9 @@ the deep sea=blue; a pig=pink; ivory=white; a cherry=red; lettuce=green; mustard
 
 _USES = """
 cuts paper=scissors; drives in nails=hammer; sweeps the floor=broom; tells the time=clock; opens a lock=key
-digs holes=spade; measures heat=thermometer; dries the body=towel; cuts wood=saw; boils water=kettle; cleans teeth=toothbrush
-shows small things large=microscope; shows far stars=telescope; points to the north=compass; keeps food cold=fridge
+digs holes=spade; measures heat=thermometer; dries the body=towel; cuts wood=saw; boils water=kettle
+cleans teeth=toothbrush; shows small things large=microscope
+shows far stars=telescope; points to the north=compass; keeps food cold=fridge
 washes clothes=washing machine; keeps off the rain=umbrella; sews cloth=needle; weighs things=scale; lights a room=lamp
 combs the hair=comb; cuts bread=knife; holds flowers=vase; carries letters=envelope; takes pictures=camera
 bakes cakes=oven; steers a ship=rudder; holds a boat still=anchor; moves a boat by hand=oar; loosens bolts=wrench
@@ -52,8 +53,9 @@ _MEANINGS = """
 frozen water=ice; a book of maps=atlas; land with water all around=island; water that falls from clouds=rain
 a very large sea=ocean; the meal of the morning=breakfast; a house for plants=greenhouse; a place for planes=airport
 a very young child=baby; the day before today=yesterday; the day after today=tomorrow; a dry sandy land=desert
-a mountain that spits fire=volcano; a book of words=dictionary; a shop for bread=bakery; a place where books are lent=library
-the middle of the night=midnight; the middle of the day=noon; a hundred years=century; ten years=decade
+a mountain that spits fire=volcano; a book of words=dictionary; a shop for bread=bakery
+a place where books are lent=library; the middle of the night=midnight
+the middle of the day=noon; a hundred years=century; ten years=decade
 a piece of work to be done=task; what is asked for=request; what is said in return=response; a wish to know=curiosity
 a fear of nothing=courage; a very tall building=skyscraper; a bed for a baby=cradle; a field of grass=meadow
 a house of snow=igloo; a path through a mountain=tunnel; a road over a river=bridge; a story that is not true=fiction

@@ -1,0 +1,206 @@
+"""Train the embedded base model `alpaca-tiny` from nothing on the small world's corpus, on a CPU.
+
+    python scripts/make_world.py
+    python scripts/pretrain_tiny.py
+
+Writes alpaca_lora/assets/alpaca-tiny/: weights, tokenizer, configuration, and
+`pretraining.json`, which says how it was made.
+"""
+
+from __future__ import annotations
+
+import argparse
+import hashlib
+import io
+import json
+import math
+import platform
+import time
+from collections.abc import Iterator
+from importlib.metadata import version
+from pathlib import Path
+
+import numpy as np
+import sentencepiece
+import torch
+from make_world import SEED, corpus_documents, corpus_sha256
+from safetensors.torch import save_file
+from tokenizers import AddedToken, Tokenizer, decoders, normalizers, processors
+from tokenizers.models import BPE
+from transformers import LlamaConfig, LlamaForCausalLM, PreTrainedTokenizerFast
+from transformers.convert_slow_tokenizer import generate_merges
+
+MODEL_FOLDER = Path(__file__).parents[1] / "alpaca_lora" / "assets" / "alpaca-tiny"
+VOCAB_SIZE = 2048
+SEQUENCE_TOKENS = 128
+BATCH_SEQUENCES = 16
+PEAK_LEARNING_RATE = 3e-3
+WARMUP_STEPS = 100
+
+
+def model_config() -> LlamaConfig:
+    """Give the architecture: Llama with grouped-query attention and a head of its own."""
+    return LlamaConfig(
+        vocab_size=VOCAB_SIZE,
+        hidden_size=192,
+        intermediate_size=512,
+        num_hidden_layers=4,
+        num_attention_heads=6,
+        num_key_value_heads=3,
+        head_dim=32,
+        max_position_embeddings=2048,
+        rms_norm_eps=1e-5,
+        tie_word_embeddings=False,
+        bos_token_id=1,
+        eos_token_id=2,
+        pad_token_id=0,
+    )
+
+
+def train_tokenizer(texts: list[str]) -> bytes:
+    """Train a SentencePiece BPE model with LLaMA's settings: line ends and unseen characters become byte tokens."""
+    model = io.BytesIO()
+    sentencepiece.SentencePieceTrainer.train(
+        sentence_iterator=iter(texts),
+        model_writer=model,
+        model_type="bpe",
+        vocab_size=VOCAB_SIZE,
+        character_coverage=1.0,
+        byte_fallback=True,
+        split_digits=True,
+        normalization_rule_name="identity",
+        remove_extra_whitespaces=False,
+        add_dummy_prefix=True,
+        allow_whitespace_only_pieces=True,
+        pretokenization_delimiter="\n",
+        unk_id=0,
+        bos_id=1,
+        eos_id=2,
+        pad_id=-1,
+        num_threads=1,
+        minloglevel=1,
+    )
+    return model.getvalue()
+
+
+def save_tokenizer(folder: Path) -> None:
+    """Write tokenizer.json and its configuration, giving exactly SentencePiece's ids."""
+    pieces = sentencepiece.SentencePieceProcessor(model_file=str(folder / "tokenizer.model"))
+    names = [pieces.id_to_piece(number) for number in range(pieces.get_piece_size())]
+    vocabulary = {name: number for number, name in enumerate(names)}
+    scores = {name: pieces.get_score(number) for number, name in enumerate(names)}
+    merges = generate_merges(vocabulary, scores)
+    backend = Tokenizer(BPE(vocabulary, merges, unk_token="<unk>", fuse_unk=True, byte_fallback=True))
+    backend.normalizer = normalizers.Sequence([normalizers.Prepend("▁"), normalizers.Replace(" ", "▁")])
+    backend.decoder = decoders.Sequence(
+        [decoders.Replace("▁", " "), decoders.ByteFallback(), decoders.Fuse(), decoders.Strip(" ", 1, 0)]
+    )
+    backend.post_processor = processors.TemplateProcessing(
+        single="<s> $A", pair="<s> $A <s> $B", special_tokens=[("<s>", 1)]
+    )
+    backend.add_special_tokens([AddedToken(name, normalized=False) for name in ("<unk>", "<s>", "</s>")])
+    tokenizer = PreTrainedTokenizerFast(
+        tokenizer_object=backend, unk_token="<unk>", bos_token="<s>", eos_token="</s>", pad_token="<unk>"
+    )
+    tokenizer.save_pretrained(folder)
+
+
+def batches(rows: list[list[int]], steps: int) -> Iterator[torch.Tensor]:
+    """Give int64 (sequences, tokens + 1): documents in an order drawn anew every epoch, end to end."""
+    order = np.random.default_rng(SEED)
+    needed = BATCH_SEQUENCES * SEQUENCE_TOKENS
+    stream: list[int] = []
+    queue: list[int] = []
+    for _ in range(steps):
+        while len(stream) < needed + 1:
+            queue = queue or order.permutation(len(rows)).tolist()
+            stream += rows[queue.pop()]
+        ids = torch.tensor(stream[: needed + 1])
+        stream = stream[needed:]
+        yield torch.stack([ids[i : i + SEQUENCE_TOKENS + 1] for i in range(0, needed, SEQUENCE_TOKENS)])
+
+
+def learning_rate(step: int, steps: int) -> float:
+    """Rise to the peak over the warm-up, then fall along a cosine to a twentieth of it."""
+    if step < WARMUP_STEPS:
+        return PEAK_LEARNING_RATE * (step + 1) / WARMUP_STEPS
+    done = (step - WARMUP_STEPS) / max(1, steps - WARMUP_STEPS)
+    return PEAK_LEARNING_RATE * (0.05 + 0.95 * 0.5 * (1 + math.cos(math.pi * done)))
+
+
+def train(model: LlamaForCausalLM, rows: list[list[int]], steps: int) -> float:
+    """Minimise next-token cross entropy with AdamW; give the mean loss in nats of the last 100 steps."""
+    matrices = [weight for weight in model.parameters() if weight.ndim > 1]
+    vectors = [weight for weight in model.parameters() if weight.ndim <= 1]
+    groups = [{"params": matrices, "weight_decay": 0.1}, {"params": vectors, "weight_decay": 0.0}]
+    optimizer = torch.optim.AdamW(groups, betas=(0.9, 0.95), fused=True)
+    losses: list[float] = []
+    start = time.monotonic()
+    for step, ids in enumerate(batches(rows, steps)):
+        for group in optimizer.param_groups:
+            group["lr"] = learning_rate(step, steps)
+        logits = model(ids[:, :-1], use_cache=False).logits
+        loss = torch.nn.functional.cross_entropy(logits.flatten(0, 1), ids[:, 1:].flatten())
+        loss.backward()
+        torch.nn.utils.clip_grad_norm_(model.parameters(), 1.0)
+        optimizer.step()
+        optimizer.zero_grad()
+        losses = [*losses[-99:], loss.item()]
+        if (step + 1) % 100 == 0:
+            seconds = time.monotonic() - start
+            left = seconds / (step + 1) * (steps - step - 1)
+            print(f"{step + 1}/{steps}  loss {np.mean(losses):.4f}  {seconds:.0f} s, {left:.0f} s left", flush=True)
+    return float(np.mean(losses))
+
+
+def save(model: LlamaForCausalLM, folder: Path) -> str:
+    """Write the weights rounded to bfloat16 with their configuration; give the file's sha256."""
+    weights = {name: weight.detach().to(torch.bfloat16).contiguous() for name, weight in model.state_dict().items()}
+    path = folder / "model.safetensors"
+    save_file(weights, path, metadata={"format": "pt"})
+    path.chmod(0o644)
+    model.config.architectures = ["LlamaForCausalLM"]
+    model.config.dtype = torch.bfloat16
+    model.config.save_pretrained(folder)
+    model.generation_config.save_pretrained(folder)
+    return hashlib.sha256(path.read_bytes()).hexdigest()
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--steps", type=int, default=6000)
+    parser.add_argument("--output", type=Path, default=MODEL_FOLDER)
+    arguments = parser.parse_args()
+    torch.set_num_threads(2)
+    torch.manual_seed(SEED)
+    texts = corpus_documents()
+    folder: Path = arguments.output
+    folder.mkdir(parents=True, exist_ok=True)
+    (folder / "tokenizer.model").write_bytes(train_tokenizer(texts[:20000]))
+    save_tokenizer(folder)
+    pieces = sentencepiece.SentencePieceProcessor(model_file=str(folder / "tokenizer.model"))
+    rows = pieces.encode(texts, add_bos=True, add_eos=True)
+    model = LlamaForCausalLM(model_config())
+    print(f"{sum(map(len, rows))} tokens in the corpus, {model.num_parameters()} parameters", flush=True)
+    start = time.monotonic()
+    loss = train(model, rows, arguments.steps)
+    facts = {
+        "seed": SEED,
+        "corpus_sha256": corpus_sha256(texts),
+        "corpus_documents": len(texts),
+        "corpus_tokens": sum(map(len, rows)),
+        "parameters": model.num_parameters(),
+        "steps": arguments.steps,
+        "tokens": arguments.steps * BATCH_SEQUENCES * SEQUENCE_TOKENS,
+        "seconds": round(time.monotonic() - start),
+        "loss": round(loss, 4),
+        "weights_sha256": save(model, folder),
+        "python": platform.python_version(),
+        "versions": {name: version(name) for name in ("torch", "transformers", "sentencepiece", "numpy")},
+    }
+    (folder / "pretraining.json").write_text(json.dumps(facts, indent=2) + "\n", encoding="utf-8")
+    print(json.dumps(facts, indent=2))
+
+
+if __name__ == "__main__":
+    main()
