@@ -32,6 +32,24 @@ class RowFile:
 
 def open_rows(data_path: str) -> RowFile:
     """Read all rows of a local file, of the bundled `sample`, or of the train split of a Hub data set."""
+    path = _local_path(data_path)
+    if path is not None:
+        return _open_file(path)
+    from alpaca_lora.hub import read_hub_rows
+
+    rows = read_hub_rows(data_path)
+    digest = hashlib.sha256(json.dumps(rows, sort_keys=True, default=str).encode())
+    return RowFile(data_path, rows, digest.hexdigest(), None)
+
+
+def content_fingerprint(data_path: str) -> str:
+    """Give the sha256 that `open_rows` would give, without parsing; "" for a Hub id, known only by its rows."""
+    path = _local_path(data_path)
+    return "" if path is None else hashlib.sha256(_read(path)).hexdigest()
+
+
+def _local_path(data_path: str) -> Path | None:
+    """Resolve `--data_path` to an existing file, or to None for a Hub id."""
     if not data_path:
         raise UserError(
             "no data given",
@@ -39,18 +57,21 @@ def open_rows(data_path: str) -> RowFile:
             fix="--data_path FILE.json, a Hub id, or --data_path sample for the bundled rows",
         )
     if data_path == "sample":
-        return _open_file(sample_path("sample.json"))
+        return sample_path("sample.json")
     path = Path(data_path).expanduser()
     if path.is_file():
-        return _open_file(path)
+        return path
     if path.is_dir() or path.suffix in _SUFFIXES or data_path.count("/") > 1 or data_path.startswith((".", "/", "~")):
         kind = "is a folder" if path.is_dir() else "does not exist"
         raise UserError(f"the data file {data_path} {kind}", fix="give --data_path an existing file or a Hub id")
-    from alpaca_lora.hub import read_hub_rows
+    return None
 
-    rows = read_hub_rows(data_path)
-    digest = hashlib.sha256(json.dumps(rows, sort_keys=True, default=str).encode())
-    return RowFile(data_path, rows, digest.hexdigest(), None)
+
+def _read(path: Path) -> bytes:
+    try:
+        return path.read_bytes()
+    except OSError as error:
+        raise UserError(f"the data file {path} cannot be read: {error.strerror}") from error
 
 
 def sample_path(name: str) -> Path:
@@ -59,7 +80,7 @@ def sample_path(name: str) -> Path:
 
 
 def _open_file(path: Path) -> RowFile:
-    content = path.read_bytes()
+    content = _read(path)
     fingerprint = hashlib.sha256(content).hexdigest()
     suffix = path.suffix.lower()
     if suffix == ".parquet":
