@@ -5,13 +5,24 @@ Field names are the flags (`--cutoff_len`) and the keys of a recipe (`cutoff_len
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import asdict, dataclass, field, fields
-from typing import Any, Literal
+from typing import Annotated, Any, Literal
 
-from cyclopts import Parameter
+from cyclopts import Parameter, Token
 
 from alpaca_lora.errors import UserError
 
+
+def _whole(kind: object, tokens: Sequence[Token]) -> int:
+    """Refuse 8.5 where cyclopts would take 8."""
+    try:
+        return int(tokens[0].value)
+    except ValueError:
+        raise ValueError(f"{tokens[0].value!r} is not a whole number") from None
+
+
+Whole = Annotated[int, Parameter(converter=_whole)]
 RowShape = Literal["auto", "alpaca", "sharegpt", "messages", "prompt_completion"]
 Tracker = Literal["tensorboard", "wandb", "trackio"]
 
@@ -36,15 +47,14 @@ class DataConfig:
     on_bad_rows: Literal["error", "skip"] = "error"
     """`error` stops at unreadable rows and lists them; `skip` leaves them out and counts them."""
     prompt_template_name: str = "alpaca"
-    """Template name (alpaca, alpaca_legacy, alpaca_short, vigogne), a path to a template file, or `chat` for the
-    tokenizer's own chat template."""
-    cutoff_len: int = 512
+    """alpaca, alpaca_legacy, alpaca_short, vigogne, a template file, or `chat`: the tokenizer's own template."""
+    cutoff_len: Whole = 512
     """Longest row in tokens, at least 8. At 512 0.19 % of the Stanford rows are cut, at the original 256 4.05 %."""
     truncation: Literal["answer_tail", "drop"] = "answer_tail"
     """Rows over cutoff_len: keep the head and lose the answer's tail and its EOS, or drop the whole row."""
     train_on_inputs: bool = False
     """Train on the prompt's tokens too. Off: every row repeats one of two prompt heads, nothing to learn there."""
-    val_set_size: int | None = None
+    val_set_size: Whole | None = None
     """Rows held out for evaluation; 0 for none. Unset: 5 % of the rows, at most 2,000. The same rows for every seed."""
 
     def __post_init__(self) -> None:
@@ -65,8 +75,7 @@ class ModelConfig:
     base_revision: str | None = None
     """Branch, tag or commit of a Hub base model; unset: its default branch. The commit is recorded."""
     dtype: Literal["auto", "float32", "bfloat16", "float16"] = "auto"
-    """Arithmetic of the base; `auto`: bfloat16 where the hardware multiplies it natively, else float32 on a CPU and
-    float16 on a GPU. Adapter weights and the optimiser are always float32."""
+    """The base's arithmetic; `auto`: bfloat16 where in hardware, else float32, GPU float16. The adapter is float32."""
     quantization: Literal["none", "int8", "nf4"] = "none"
     """Hold the base in 8 or 4 bits through bitsandbytes, for cards too small for bfloat16 (QLoRA, arXiv 2305.14314)."""
     device: Literal["auto", "cpu", "cuda", "mps"] = "auto"
@@ -80,22 +89,20 @@ class ModelConfig:
 class LoraConfig:
     """The adapter: W + scaling * B A (arXiv 2106.09685)."""
 
-    lora_r: int = 16
+    lora_r: Whole = 16
     """Rank, at least 1. 16 on all linear layers holds data sets of Alpaca's size with room."""
-    lora_alpha: int = 32
+    lora_alpha: Whole = 32
     """Scaling is alpha / r (alpha / sqrt(r) with rsLoRA); twice the rank is the field's usual value."""
     lora_dropout: float = 0.0
     """Dropout on the adapter's input, 0 to below 1. 0: over few epochs it costs time and brought nothing measurable."""
     lora_target_modules: tuple[str, ...] = ("all-linear",)
-    """Names of the layers to adapt. `all-linear`: every linear layer but the head; QLoRA (arXiv 2305.14314) found the
-    layers matter more than the rank."""
+    """Layers to adapt; `all-linear`: all but the head, as layers matter more than rank (arXiv 2305.14314)."""
     use_rslora: bool = False
     """Scale by alpha / sqrt(r), which keeps high ranks useful (arXiv 2312.03732)."""
     use_dora: bool = False
     """Learn magnitude and direction apart (arXiv 2402.09353); slower, and some exports cannot express it."""
     init_lora_weights: Literal["default", "gaussian", "orthogonal"] = "default"
-    """Start of A; the product B A is zero in all three. Initialisations that rewrite the base (PiSSA, OLoRA) are left
-    out: their adapters mean something else on the published base."""
+    """Start of A; B A is zero in all. PiSSA and OLoRA are left out: they change what the base must be afterwards."""
 
     def __post_init__(self) -> None:
         _require(
@@ -112,13 +119,13 @@ class LoraConfig:
 class TrainConfig:
     """The optimisation."""
 
-    batch_size: int = 32
+    batch_size: Whole = 32
     """Examples per optimiser step, over all processes. Small batches suit LoRA; the original used 128."""
-    micro_batch_size: int = 4
+    micro_batch_size: Whole = 4
     """Rows computed at once on one device; changes memory and speed, never the gradient's meaning."""
     num_epochs: float = 3.0
     """Passes over the data, above 0; a fraction stops within a pass."""
-    max_steps: int | None = None
+    max_steps: Whole | None = None
     """Stop after this many optimiser steps even when num_epochs would go on. The schedule spans the shorter."""
     learning_rate: float = 2e-4
     """Peak of AdamW's learning rate, above 0. 2e-4 is QLoRA's value for 7B and 13B."""
@@ -130,7 +137,7 @@ class TrainConfig:
     """AdamW's decoupled decay of the adapter; 0 because B A starts at zero and is held small by its rank."""
     max_grad_norm: float = 1.0
     """Clip the gradient's norm to this; 0 switches clipping off."""
-    seed: int = 42
+    seed: Whole = 42
     """Order of rows, start of A, dropout. Same seed, same adapter."""
 
     def __post_init__(self) -> None:
@@ -155,13 +162,13 @@ class RunConfig:
 
     output_dir: str = "./lora-alpaca"
     """The adapter, its checkpoints and its log."""
-    eval_steps: int = 200
+    eval_steps: Whole = 200
     """Evaluate on the held-out rows every so many steps, and at the end; 0 only at the end."""
-    save_steps: int = 200
+    save_steps: Whole = 200
     """Checkpoint every so many steps, and at the end; 0 only at the end."""
-    save_total_limit: int = 3
+    save_total_limit: Whole = 3
     """Newest checkpoints that are kept; 0 keeps all."""
-    logging_steps: int = 10
+    logging_steps: Whole = 10
     """Write loss, learning rate and speed every so many steps, at least 1."""
     resume_from_checkpoint: str | None = None
     """Go on from a checkpoint: its path, or `auto` for the newest in output_dir (a fresh start when there is none)."""
@@ -207,11 +214,11 @@ class SamplingConfig:
     """0 takes the likeliest token each time; above 0 draws, flatter as it grows."""
     top_p: float = 1.0
     """Draw among the likeliest tokens that together hold this share of the probability, above 0 to 1."""
-    top_k: int = 0
+    top_k: Whole = 0
     """Draw among this many likeliest tokens; 0 among all."""
-    max_new_tokens: int = 256
+    max_new_tokens: Whole = 256
     """Longest answer in tokens, at least 1."""
-    seed: int = 42
+    seed: Whole = 42
     """Start of the random draws."""
 
     def __post_init__(self) -> None:
@@ -248,9 +255,9 @@ class PreviewConfig:
 
     data: DataConfig = field(default_factory=DataConfig)
     model: ModelConfig = field(default_factory=ModelConfig)
-    rows: int = 3
+    rows: Whole = 3
     """Rows to show; counts are always over the whole file."""
-    first_row: int = 0
+    first_row: Whole = 0
     """0-based index of the first row to show."""
 
     def __post_init__(self) -> None:
@@ -259,6 +266,26 @@ class PreviewConfig:
             rows=(self.rows >= 1, "of at least 1"),
             first_row=(self.first_row >= 0, "of at least 0"),
         )
+
+
+@flat
+@dataclass(frozen=True, kw_only=True)
+class DoctorConfig:
+    """Everything `doctor` needs."""
+
+    output_dir: str = "."
+    """Folder whose disk is looked at: where runs will be written."""
+
+
+@flat
+@dataclass(frozen=True, kw_only=True)
+class DemoConfig:
+    """Everything `demo` needs."""
+
+    output_dir: str = "./alpaca-demo"
+    """Where the demo's adapter goes; an earlier demo's folder of that name is replaced."""
+    seed: Whole = 42
+    """Seed of the fine-tuning."""
 
 
 RESULT_NEUTRAL = frozenset(fld.name for fld in fields(RunConfig))

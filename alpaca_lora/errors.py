@@ -27,3 +27,12 @@ class UserError(Exception):
 
     def _details(self) -> list[tuple[str, str]]:
         return [("where", self.where), ("why", self.why), ("fix", self.fix)]
+
+
+class Interrupted(Exception):
+    """SIGINT or SIGTERM arrived; the step was finished and saved. The command line exits with 128 + the signal."""
+
+    def __init__(self, signal_number: int, step: int) -> None:
+        super().__init__(f"stopped by signal {signal_number} after step {step}")
+        self.signal_number = signal_number
+        self.step = step

@@ -35,12 +35,13 @@ def ledger_lines(ledger: Ledger, data: DataConfig) -> list[str]:
     """Say what was read, kept, cut and dropped, and why; nothing is left out because it is zero."""
     share = 100 * ledger.target_tokens / max(1, ledger.tokens)
     policy = "dropped" if data.truncation == "drop" else "cut"
+    cut = f"{ledger.rows_cut:,} rows, {ledger.tokens_lost:,} tokens lost, {ledger.answers_lost_whole:,} whole answers"
+    dropped = f"{ledger.rows_unreadable:,} unreadable, {ledger.rows_too_long:,} too long"
     return [
-        f"data    {data.data_path}: {ledger.rows_read:,} rows read, {ledger.rows_kept:,} kept; "
-        f"{ledger.tokens:,} tokens, {ledger.target_tokens:,} of them trained ({share:.1f} %)",
-        f"cut-off {data.cutoff_len} tokens (longest row {ledger.longest_row:,}), longer rows are {policy}: "
-        f"{ledger.rows_cut:,} rows cut, {ledger.tokens_lost:,} tokens lost, "
-        f"{ledger.answers_lost_whole:,} answers lost whole, {ledger.eos_lost:,} without their end",
-        f"dropped {ledger.rows_unreadable:,} unreadable, {ledger.rows_too_long:,} too long, "
-        f"{ledger.rows_without_target:,} with no token left to train; {ledger.empty_answers:,} kept with an empty answer",
+        f"data    {data.data_path}: {ledger.rows_read:,} rows read, {ledger.rows_kept:,} kept",
+        f"tokens  {ledger.tokens:,}, of which {ledger.target_tokens:,} are trained ({share:.1f} %)",
+        f"cut-off {data.cutoff_len} tokens, longer rows are {policy}; the longest has {ledger.longest_row:,}",
+        f"cut     {cut}, {ledger.eos_lost:,} rows without their end-of-sequence",
+        f"dropped {dropped}, {ledger.rows_without_target:,} with no token left to train",
+        f"empty   {ledger.empty_answers:,} rows kept that have no answer text and teach only to stop",
     ]

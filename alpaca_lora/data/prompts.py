@@ -78,7 +78,7 @@ def load_prompt(name: str, tokenizer: PreTrainedTokenizerFast) -> Prompt:
                 fix=f"--prompt_template_name {' | '.join([*template_names(), CHAT_TEMPLATE])}, or a path to a file",
             )
         content, where = path.read_text(encoding="utf-8"), str(path)
-    return TemplatePrompt(where, content, tokenizer.eos_token)
+    return TemplatePrompt(where, content, str(tokenizer.eos_token))
 
 
 class TemplatePrompt:
@@ -212,7 +212,7 @@ class ChatPrompt:
             if after_answer:
                 end = self._special.search(piece)
                 if end is None and position == len(pieces) - 1:
-                    segments.append(Segment(piece + self._tokenizer.eos_token, is_target=True, is_markup=True))
+                    segments.append(Segment(piece + str(self._tokenizer.eos_token), is_target=True, is_markup=True))
                     continue
                 if end is not None:
                     segments.append(Segment(piece[: end.end()], is_target=True, is_markup=True))

@@ -213,9 +213,7 @@ def load_tokens(data: DataConfig, prompt: Prompt, encoder: TextEncoder) -> Token
         return cached
     examples = read_examples(data.data_path, shape=data.data_shape, on_bad_rows=data.on_bad_rows)
     table = tokenize_examples(examples.examples, prompt, encoder, data, sha256=examples.fingerprint)
-    ledger = Ledger(
-        **(asdict(table.ledger) | {"rows_read": examples.rows_read, "rows_unreadable": examples.rows_bad})
-    )
+    ledger = Ledger(**(asdict(table.ledger) | {"rows_read": examples.rows_read, "rows_unreadable": examples.rows_bad}))
     table = TokenTable(table.input_ids, table.is_target, table.starts, table.rows, ledger, table.data_sha256)
     _write_cache(_cache_file(settings, table.data_sha256, prompt, encoder), table)
     return table
@@ -239,8 +237,8 @@ def _read_cache(path: Path) -> TokenTable | None:
     try:
         with np.load(path, allow_pickle=False) as arrays:
             ledger = Ledger(**json.loads(str(arrays["ledger"])))
-            sha256 = str(arrays["data_sha256"])
-            return TokenTable(*(arrays[name] for name in _ARRAYS), ledger, sha256)
+            columns = {name: arrays[name] for name in _ARRAYS}
+            return TokenTable(**columns, ledger=ledger, data_sha256=str(arrays["data_sha256"]))
     except (OSError, ValueError, KeyError, TypeError):
         return None  # absent, or written by another version: it is made anew
 

@@ -23,7 +23,7 @@ def stop_ids(model: Any, tokenizer: PreTrainedTokenizerFast) -> frozenset[int]:
     """Give the ids that end an answer: the tokenizer's EOS and what the model's generation config adds to it."""
     configured = model.generation_config.eos_token_id
     more = configured if isinstance(configured, list) else [configured]
-    return frozenset({tokenizer.eos_token_id, *(token for token in more if token is not None)})
+    return frozenset(int(token) for token in [tokenizer.eos_token_id, *more] if isinstance(token, int))
 
 
 def choose_tokens(logits: Tensor, sampling: SamplingConfig, generator: torch.Generator | None) -> Tensor:

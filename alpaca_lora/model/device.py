@@ -17,9 +17,10 @@ def pick_device(wanted: str) -> torch.device:
     if wanted == "auto":
         wanted = "cuda" if torch.cuda.is_available() else "mps" if torch.backends.mps.is_available() else "cpu"
     if wanted == "cuda" and not torch.cuda.is_available():
+        built = f"for CUDA {torch.version.cuda}" if torch.version.cuda else "without CUDA"
         raise UserError(
             "--device cuda, but torch sees no CUDA card",
-            why=f"torch {torch.__version__} was built {'for CUDA ' + torch.version.cuda if torch.version.cuda else 'without CUDA'}",
+            why=f"torch {torch.__version__} was built {built}",
             fix="--device cpu, or install a CUDA build of torch and the card's driver",
         )
     if wanted == "mps" and not torch.backends.mps.is_available():

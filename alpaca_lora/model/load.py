@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+import sys
 from dataclasses import dataclass
 from importlib import resources
 from pathlib import Path
@@ -10,6 +11,7 @@ from typing import TYPE_CHECKING, Any
 
 import torch
 from transformers import AutoConfig, AutoModelForCausalLM
+from transformers.utils.logging import disable_progress_bar
 
 from alpaca_lora.config import ModelConfig
 from alpaca_lora.errors import UserError
@@ -41,7 +43,7 @@ class BasePlace:
 
 
 def find_base(model: ModelConfig) -> BasePlace:
-    """Resolve `--base_model`: the embedded model, a local folder, or a Hub id, which is downloaded or taken from cache."""
+    """Resolve `--base_model`: the embedded model, a local folder, or a Hub id (downloaded, or taken from the cache)."""
     name = model.base_model
     if not name:
         raise UserError(
@@ -76,7 +78,9 @@ def load_model_config(model: ModelConfig, place: BasePlace) -> Any:
     try:
         return AutoConfig.from_pretrained(place.folder, trust_remote_code=model.trust_remote_code)
     except (ValueError, OSError, KeyError) as error:
-        raise UserError(f"the model's config cannot be used: {error}", where=str(place.folder / "config.json")) from error
+        raise UserError(
+            f"the model's config cannot be used: {error}", where=str(place.folder / "config.json")
+        ) from error
 
 
 def load_base_model(model: ModelConfig, place: BasePlace) -> Any:
@@ -87,8 +91,10 @@ def load_base_model(model: ModelConfig, place: BasePlace) -> Any:
     if model.quantization != "none":
         options |= {"quantization_config": _quantization(model.quantization, dtype), "device_map": {"": device}}
     load_model_config(model, place)
+    if not sys.stderr.isatty():
+        disable_progress_bar()
     try:
-        causal_lm = AutoModelForCausalLM.from_pretrained(place.folder, **options)
+        causal_lm: Any = AutoModelForCausalLM.from_pretrained(place.folder, **options)
     except (OSError, ValueError, RuntimeError) as error:
         raise UserError(f"the weights cannot be loaded: {error}", where=str(place.folder)) from error
     if model.quantization == "none":

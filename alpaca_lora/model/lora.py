@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Iterator
+import warnings
+from collections.abc import Generator
 from contextlib import contextmanager
 from difflib import get_close_matches
 from pathlib import Path
@@ -49,7 +50,9 @@ def attach_adapter(base: Any, lora: LoraConfig, *, seed: int) -> Any:
         use_dora=lora.use_dora,
         init_lora_weights=start,
     )
-    return peft.get_peft_model(base, settings)
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore", FutureWarning)  # PEFT's own use of names that transformers is renaming
+        return peft.get_peft_model(base, settings)
 
 
 def linear_names(base: Any) -> list[str]:
@@ -141,6 +144,16 @@ def load_adapter(base: Any, folder: Path, name: str) -> Any:
     return peft.PeftModel.from_pretrained(base, str(folder), adapter_name=name)
 
 
+def select_adapter(model: Any, name: str | None) -> None:
+    """Compute with one of the loaded adapters from now on, or with the bare base for None."""
+    if name is None:
+        model.base_model.disable_adapter_layers()
+    else:
+        model.base_model.enable_adapter_layers()
+        model.set_adapter(name)
+        model.requires_grad_(False)
+
+
 def read_adapter_config(folder: Path) -> dict[str, Any]:
     """Read `adapter_config.json`; raise `UserError` where there is none or it is not a LoRA's."""
     path = folder / "adapter_config.json"
@@ -177,7 +190,9 @@ def check_fits(base: Any, folder: Path) -> None:
         layer = layers.get(layer_name)
         if layer is None or not hasattr(layer, "in_features"):
             misfits.append(f"{layer_name}: the base has no such linear layer")
-        elif (width := layer.in_features if matrix[0] == "A" else layer.out_features) != shape[-1 if matrix[0] == "A" else 0]:
+        elif (width := layer.in_features if matrix[0] == "A" else layer.out_features) != shape[
+            -1 if matrix[0] == "A" else 0
+        ]:
             misfits.append(f"{layer_name}: lora_{matrix[0]} is {tuple(shape)}, the base needs {width}")
     if misfits:
         raise UserError(
@@ -196,7 +211,7 @@ def _weights_file(folder: Path) -> Path:
 
 
 @contextmanager
-def _readable(path: Path) -> Iterator[None]:
+def _readable(path: Path) -> Generator[None]:
     try:
         yield
     except Exception as error:  # safetensors, zipfile and pickle each raise their own

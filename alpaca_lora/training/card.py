@@ -10,10 +10,13 @@ def model_card(record: dict[str, Any]) -> str:
     """Write the README of an adapter's folder from its `run.json`."""
     settings, ledger = record["settings"], record["ledger"]
     held_out = "none held out" if record["eval_loss"] is None else f"{record['eval_loss']:.4f} nats per token"
-    targets = ", ".join(settings["lora_target_modules"])
     front = ["---", "library_name: peft", "pipeline_tag: text-generation", "tags: [lora, alpaca-lora]"]
     if record["base_commit"]:
         front.insert(1, f"base_model: {json.dumps(record['base_model'])}")
+    commit = f" at {record['base_commit']}" if record["base_commit"] else ""
+    split = f"{record['rows_trained']:,} trained on, {record['rows_held_out']:,} held out"
+    dropout, layers = settings["lora_dropout"], ", ".join(settings["lora_target_modules"])
+    schedule = f"peak learning rate {settings['learning_rate']:g}, seed {settings['seed']}"
     return "\n".join(
         [
             *front,
@@ -24,14 +27,11 @@ def model_card(record: dict[str, Any]) -> str:
             "",
             "| | |",
             "|---|---|",
-            f"| base model | {record['base_model']}" + (f" at {record['base_commit']} |" if record["base_commit"] else " |"),
+            f"| base model | {record['base_model']}{commit} |",
             f"| data | {record['data_path']} (sha256 {record['data_sha256'][:16]}...) |",
-            f"| rows | {record['rows_trained']:,} trained on, {record['rows_held_out']:,} held out, "
-            f"{ledger['rows_cut']:,} cut at {settings['cutoff_len']} tokens |",
-            f"| adapter | rank {settings['lora_r']}, alpha {settings['lora_alpha']}, "
-            f"dropout {settings['lora_dropout']}, layers: {targets} |",
-            f"| training | {record['steps']:,} steps of {settings['batch_size']} rows, peak learning rate "
-            f"{settings['learning_rate']:g}, seed {settings['seed']} |",
+            f"| rows | {split}, {ledger['rows_cut']:,} cut at {settings['cutoff_len']} tokens |",
+            f"| adapter | rank {settings['lora_r']}, alpha {settings['lora_alpha']}, dropout {dropout}, {layers} |",
+            f"| training | {record['steps']:,} steps of {settings['batch_size']} rows, {schedule} |",
             f"| last loss | {record['loss']:.4f} nats per token |",
             f"| held-out loss | {held_out} |",
             "",
@@ -41,7 +41,7 @@ def model_card(record: dict[str, Any]) -> str:
             f"alpaca-lora chat --base_model {record['base_model']} --adapter PATH_OF_THIS_FOLDER",
             "```",
             "",
-            "Any other program should prompt it through `chat_template.jinja`, which renders the prompt of the training.",
+            "Other programs should prompt it through `chat_template.jinja`, which renders the prompt of the training.",
             "Prompt template: `" + settings["prompt_template_name"] + "`.",
             "",
         ]

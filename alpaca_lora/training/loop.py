@@ -5,11 +5,11 @@ from __future__ import annotations
 import math
 import signal
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Generator, Iterator
 from contextlib import contextmanager, nullcontext
 from dataclasses import dataclass
 from types import FrameType
-from typing import Any
+from typing import Any, cast
 
 import numpy as np
 import torch
@@ -18,19 +18,11 @@ from torch import Tensor
 
 from alpaca_lora.config import RunConfig, TrainConfig
 from alpaca_lora.data.tokens import TokenTable
-from alpaca_lora.errors import UserError
+from alpaca_lora.errors import Interrupted, UserError
 from alpaca_lora.model.device import peak_memory_gib
 from alpaca_lora.training.loss import IGNORED
 from alpaca_lora.training.runlog import RunLog, format_seconds
 from alpaca_lora.training.schedule import learning_rate, random_seed, rows_of_step
-
-
-class Interrupted(Exception):
-    """SIGINT or SIGTERM arrived; the step was finished and saved."""
-
-    def __init__(self, signal_number: int, step: int) -> None:
-        super().__init__(f"stopped by {signal.Signals(signal_number).name} after step {step}")
-        self.signal_number, self.step = signal_number, step
 
 
 @dataclass
@@ -89,9 +81,10 @@ def train(parts: Parts, settings: TrainConfig, run: RunConfig, steps: int, at: P
             torch.manual_seed(random_seed(settings.seed, at.step, accelerator.process_index))
             parts.nats.train()
             own_nats = accumulate_gradients(parts, settings.micro_batch_size, rows, n_targets)
-            nats, stop = accelerator.reduce(torch.stack([own_nats, own_nats.new_tensor(float(len(received)))])).tolist()
+            own = torch.stack([own_nats, own_nats.new_tensor(float(len(received)))])
+            nats, stop = sum_over_ranks(accelerator, own).tolist()
             loss = nats / max(1, n_targets)
-            norm = float(accelerator.clip_grad_norm_(trained, settings.max_grad_norm or math.inf))
+            norm = float(cast(Tensor, accelerator.clip_grad_norm_(trained, settings.max_grad_norm or math.inf)))
             if not (math.isfinite(loss) and (math.isfinite(norm) or accelerator.scaler is not None)):
                 if saved_step < at.step:
                     parts.save(at)
@@ -150,7 +143,12 @@ def evaluate_loss(parts: Parts, rows: np.ndarray, micro_batch_size: int) -> floa
     nats = accelerator.unwrap_model(parts.nats)  # data-parallel forwards would wait for ranks with more rows
     for input_ids, labels in micro_batches(parts.table, own_rows(rows, accelerator), micro_batch_size):
         total += nats(input_ids.to(accelerator.device), labels.to(accelerator.device))
-    return float(accelerator.reduce(total)) / max(1, count_targets(parts.table, rows))
+    return float(sum_over_ranks(accelerator, total)) / max(1, count_targets(parts.table, rows))
+
+
+def sum_over_ranks(accelerator: Accelerator, tensor: Tensor) -> Tensor:
+    """Add a tensor up over all processes; each gets the sum."""
+    return cast(Tensor, accelerator.reduce(tensor))
 
 
 def own_rows(rows: np.ndarray, accelerator: Accelerator) -> np.ndarray:
@@ -202,7 +200,7 @@ class _Window:
 
 
 @contextmanager
-def _signals() -> Iterator[list[int]]:
+def _signals() -> Generator[list[int]]:
     """Collect SIGINT and SIGTERM instead of dying; a second SIGINT stops at once, as if there were no handler."""
     received: list[int] = []
 

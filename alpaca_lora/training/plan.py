@@ -62,14 +62,16 @@ class Plan:
 
     def lines(self) -> list[str]:
         """Say the plan with its arithmetic."""
-        rest = self.free_gib - self.total_gib
-        room = f"{self.free_gib:.1f} GiB are free" if rest >= 0 else f"only {self.free_gib:.1f} GiB are free"
+        fits = self.total_gib <= self.free_gib
+        room = f"{self.free_gib:.1f} GiB are free" if fits else f"only {self.free_gib:.1f} GiB are free"
+        weights = f"weights {self.weights_gib:.2f} ({self.parameters:,} parameters)"
+        adapter = f"adapter, gradients, optimiser {self.adapter_gib:.2f} ({self.trained_parameters:,} x 16 bytes)"
+        activations = f"activations {self.activations_gib:.2f} + logits {self.logits_gib:.2f}"
         lines = [
             f"memory  {self.total_gib:.2f} GiB at the peak; {room}",
-            f"        weights {self.weights_gib:.2f} ({self.parameters:,} parameters)"
-            f" + adapter, gradients, optimiser {self.adapter_gib:.2f} ({self.trained_parameters:,} x 16 bytes)",
-            f"        + activations {self.activations_gib:.2f} + logits {self.logits_gib:.2f}"
-            f" + libraries {self.runtime_gib:.2f}",
+            f"        = {weights}",
+            f"        + {adapter}",
+            f"        + {activations} + libraries {self.runtime_gib:.2f}",
             f"time    {format_seconds(self.seconds)} for {self.steps:,} steps, {self.padded_tokens:,} tokens",
         ]
         return lines + ([f"advice  {self.advice}"] if self.advice else [])
@@ -85,7 +87,9 @@ class Probe:
     tokens: int
 
 
-def make_plan(config: FinetuneConfig, model_config: Any, table: TokenTable, train_rows: np.ndarray, n_held: int) -> Plan:
+def make_plan(
+    config: FinetuneConfig, model_config: Any, table: TokenTable, train_rows: np.ndarray, n_held: int
+) -> Plan:
     """Predict peak memory and time of a run.
 
     Args:
@@ -179,7 +183,13 @@ def _weights_gib(causal_lm: Any, config: FinetuneConfig, dtype: str) -> float:
 
 
 def _probe(
-    config: FinetuneConfig, model_config: Any, depth: int, rows: int, length: int, device: torch.device, dtype: torch.dtype
+    config: FinetuneConfig,
+    model_config: Any,
+    depth: int,
+    rows: int,
+    length: int,
+    device: torch.device,
+    dtype: torch.dtype,
 ) -> Probe:
     """Train a random model of `depth` layers for a moment; time it and count the bytes kept for the backward pass."""
     shallow = copy.deepcopy(model_config)

@@ -2,35 +2,23 @@
 
 from __future__ import annotations
 
-import hashlib
 import json
 import warnings
-from dataclasses import asdict, dataclass
+from dataclasses import asdict
 from datetime import UTC, datetime
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import numpy as np
 import torch
 from accelerate import Accelerator
 from rich.console import Console
 
-from alpaca_lora.config import RESULT_NEUTRAL, FinetuneConfig, flatten
-from alpaca_lora.data.encoder import TextEncoder
-from alpaca_lora.data.examples import split_rows
-from alpaca_lora.data.preview import ledger_lines, row_text
-from alpaca_lora.data.prompts import Prompt, load_prompt
-from alpaca_lora.data.tokens import TokenTable, load_tokens
-from alpaca_lora.errors import UserError
-from alpaca_lora.model.device import describe_device, pick_device, pick_dtype
-from alpaca_lora.model.load import (
-    BasePlace,
-    base_fingerprint,
-    find_base,
-    load_base_model,
-    load_base_tokenizer,
-    load_model_config,
-)
+from alpaca_lora.config import FinetuneConfig, flatten
+from alpaca_lora.data.prompts import CHAT_TEMPLATE
+from alpaca_lora.errors import Interrupted, UserError
+from alpaca_lora.model.device import pick_device, pick_dtype
+from alpaca_lora.model.load import EMBEDDED, load_base_model
 from alpaca_lora.model.lora import attach_adapter, check_trained, load_weights, reload_error, save_adapter
 from alpaca_lora.training.card import model_card
 from alpaca_lora.training.checkpoint import (
@@ -42,74 +30,17 @@ from alpaca_lora.training.checkpoint import (
     load_optimizer,
     read_progress,
     save_checkpoint,
-    write_file,
     write_folder,
 )
-from alpaca_lora.training.loop import Interrupted, Parts, Position, train
+from alpaca_lora.training.loop import Parts, Position, train
 from alpaca_lora.training.loss import TargetNats, projection_error
-from alpaca_lora.training.plan import Plan, make_plan
+from alpaca_lora.training.prepare import Prepared, prepare, print_lines, tell_data, tell_plan
 from alpaca_lora.training.runlog import RunLog, draw_loss, format_seconds, versions
 from alpaca_lora.training.schedule import total_steps
-
-if TYPE_CHECKING:
-    from transformers import PreTrainedTokenizerFast
 
 RUN_FILE = "run.json"
 TEMPLATE_FILE = "prompt_template.json"
 """The template's own text, saved beside the adapter so that chat renders the very prompt of training."""
-
-_IDENTITY_FREE = RESULT_NEUTRAL | {"data_path", "base_model", "base_revision", "prompt_template_name", "on_bad_rows"}
-"""Settings left out of a run's identity: what they point to is compared by content instead."""
-
-
-@dataclass(frozen=True)
-class Prepared:
-    """Everything known before the weights are loaded."""
-
-    place: BasePlace
-    tokenizer: PreTrainedTokenizerFast
-    prompt: Prompt
-    table: TokenTable
-    train_rows: np.ndarray
-    held_out_rows: np.ndarray
-    notes: list[str]
-    identity: dict[str, Any]
-
-
-def prepare(config: FinetuneConfig) -> Prepared:
-    """Find the base, read its tokenizer, tokenise the data and split it; no weights are loaded."""
-    place = find_base(config.model)
-    tokenizer, notes = load_base_tokenizer(config.model, place)
-    prompt = load_prompt(config.data.prompt_template_name, tokenizer)
-    encoder = TextEncoder(tokenizer)
-    table = load_tokens(config.data, prompt, encoder)
-    held = split_rows(table.ledger.rows_read, config.data.val_set_size)
-    is_held = np.isin(table.rows, list(held))
-    train_rows, held_out_rows = np.flatnonzero(~is_held), np.flatnonzero(is_held)
-    if not len(train_rows):
-        raise UserError("every row that could be used is held out", fix="lower --val_set_size or raise --cutoff_len")
-    settings = {key: value for key, value in flatten(config).items() if key not in _IDENTITY_FREE}
-    identity = {
-        **settings,
-        "data_sha256": table.data_sha256,
-        "base_fingerprint": base_fingerprint(place),
-        "prompt_sha256": hashlib.sha256(prompt.fingerprint.encode()).hexdigest(),
-        "tokenizer_sha256": encoder.fingerprint,
-    }
-    return Prepared(
-        place, tokenizer, prompt, table, train_rows, held_out_rows, notes, json.loads(json.dumps(identity))
-    )
-
-
-def plan_run(config: FinetuneConfig, console: Console | None = None) -> Plan:
-    """Tell memory and time of a run without loading the base's weights."""
-    console = console or Console()
-    ready = prepare(config)
-    _tell_data(config, ready, console)
-    model_config = load_model_config(config.model, ready.place)
-    plan = make_plan(config, model_config, ready.table, ready.train_rows, len(ready.held_out_rows))
-    _print(console, *plan.lines())
-    return plan
 
 
 def finetune(config: FinetuneConfig, console: Console | None = None) -> Path:
@@ -133,22 +64,20 @@ def finetune(config: FinetuneConfig, console: Console | None = None) -> Path:
             fix=f"--batch_size {accelerator.num_processes} or more, or start fewer processes",
         )
     with accelerator.main_process_first():
-        ready = prepare(config)
-    ready.identity["processes"] = accelerator.num_processes
-    _tell_data(config, ready, console)
+        ready = prepare(config, processes=accelerator.num_processes)
+    tell_data(config, ready, console)
     if progress:
         changed = check_same_run(progress.identity, ready.identity, allow_changed=config.run.allow_changed)
-        _print(console, f"resume  from {checkpoint}", *(f"changed {line}" for line in changed))
-    model_config = load_model_config(config.model, ready.place)
+        print_lines(console, f"resume  from {checkpoint}", *(f"changed {line}" for line in changed))
     if accelerator.is_main_process:
-        plan = make_plan(config, model_config, ready.table, ready.train_rows, len(ready.held_out_rows))
-        _print(console, *plan.lines())
-        output_dir.mkdir(parents=True, exist_ok=True)
-        clear_leftovers(output_dir)
+        tell_plan(config, ready, console)
     model = _load_model(config, ready)
     if config.run.dry_run:
-        _print(console, "dry run: everything up to the first step went well; nothing was trained or written")
+        print_lines(console, "dry run: everything up to the first step went well; nothing was trained or written")
         return output_dir
+    if accelerator.is_main_process:
+        output_dir.mkdir(parents=True, exist_ok=True)
+        clear_leftovers(output_dir)
     accelerator.wait_for_everyone()
     position = _train(config, ready, model, accelerator, console, checkpoint, progress)
     if accelerator.is_main_process:
@@ -173,7 +102,7 @@ def _load_model(config: FinetuneConfig, ready: Prepared) -> Any:
     error = projection_error(base, probe)
     if error > 1e-2:
         raise UserError(
-            f"the logits of {type(base).__name__} are made in a way this program does not know (difference {error:.2g})",
+            f"{type(base).__name__} makes its logits in a way this program does not know (difference {error:.2g})",
             where=str(ready.place.folder),
             fix="use a model of the Llama, Mistral, Qwen, Gemma, Cohere or Granite families",
         )
@@ -217,14 +146,10 @@ def _train(
     log = RunLog(
         output_dir, steps=steps, start_step=position.step, is_main=accelerator.is_main_process, console=console
     )
-    parts = Parts(
-        accelerator, nats, prepared, ready.table, ready.train_rows, ready.held_out_rows, save, log
-    )
+    parts = Parts(accelerator, nats, prepared, ready.table, ready.train_rows, ready.held_out_rows, save, log)
     run_name = config.run.run_name or output_dir.name
     with log:
-        log.open_trackers(
-            config.run.report_to, project=config.run.project, run_name=run_name, settings=flatten(config)
-        )
+        log.open_trackers(config.run.report_to, project=config.run.project, run_name=run_name, settings=flatten(config))
         try:
             return train(parts, config.train, config.run, steps, position)
         except Interrupted as stop:
@@ -233,9 +158,9 @@ def _train(
 
 
 def _write_adapter(config: FinetuneConfig, ready: Prepared, model: Any, folder: Path) -> None:
-    name = ready.place.name if ready.place.commit or ready.place.name == "alpaca-tiny" else str(ready.place.folder)
+    name = ready.place.name if ready.place.commit or ready.place.name == EMBEDDED else str(ready.place.folder)
     save_adapter(model, folder, base_name=name, base_revision=ready.place.commit)
-    if config.data.prompt_template_name != "chat":
+    if config.data.prompt_template_name != CHAT_TEMPLATE:
         (folder / TEMPLATE_FILE).write_text(ready.prompt.fingerprint, encoding="utf-8")
 
 
@@ -267,7 +192,7 @@ def _finish(
         path.replace(output_dir / path.name)
     staged.rmdir()
     curve = draw_loss(output_dir)
-    _print(
+    print_lines(
         console,
         f"adapter {output_dir}: reloaded through PEFT, logits equal; loss {position.loss:.4f}"
         + (f", held out {position.eval_loss:.4f}" if position.eval_loss is not None else "")
@@ -295,20 +220,3 @@ def _run_record(config: FinetuneConfig, ready: Prepared, position: Position) -> 
         "versions": versions(),
         "notes": ready.notes,
     }
-
-
-def _tell_data(config: FinetuneConfig, ready: Prepared, console: Console) -> None:
-    device = pick_device(config.model.device)
-    _print(console, *(f"note    {note}" for note in ready.notes))
-    dtype = str(pick_dtype(config.model.dtype, device)).removeprefix("torch.")
-    _print(console, f"base    {ready.place.name}, {dtype} on {describe_device(device)}")
-    _print(console, *ledger_lines(ready.table.ledger, config.data))
-    _print(console, f"split   {len(ready.train_rows):,} rows to train on, {len(ready.held_out_rows):,} held out")
-    row = ready.table[int(ready.train_rows[0])]
-    console.print(f"row {row.row} as it is trained (targets marked):", highlight=False)
-    console.print(row_text(row, ready.tokenizer))
-
-
-def _print(console: Console, *lines: str) -> None:
-    for line in lines:
-        console.print(line, highlight=False, markup=False, soft_wrap=True)

@@ -70,7 +70,9 @@ class RunLog:
         self._task = self._progress.add_task("training", total=self._steps, completed=self._step)
         return self
 
-    def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None) -> None:
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
         self._progress.stop()
         for tracker in self._trackers:
             tracker.finish()
@@ -91,7 +93,10 @@ class RunLog:
                 raise UserError(
                     f"--report_to {name} needs a package that is not installed", fix="pip install 'alpaca-lora[track]'"
                 ) from error
-            flat = {key: value if isinstance(value, (int, float, str, bool)) else str(value) for key, value in settings.items()}
+            flat = {
+                key: value if isinstance(value, (int, float, str, bool)) else str(value)
+                for key, value in settings.items()
+            }
             tracker.store_init_configuration(flat)
             self._trackers.append(tracker)
 
@@ -104,7 +109,7 @@ class RunLog:
     def say(self, line: str) -> None:
         """Print a line for the person, above the progress bar."""
         if self._is_main:
-            self._console.print(line, highlight=False, markup=False)
+            self._console.print(line, highlight=False, markup=False, soft_wrap=True)
 
     def eta_seconds(self) -> float:
         """Estimate the time left from the steps this process has done."""

@@ -1,0 +1,164 @@
+"""The command line: `alpaca-lora VERB [recipe.yaml] [--flag value ...]`; a verb is a settings class and a function."""
+
+from __future__ import annotations
+
+import os
+import sys
+from collections.abc import Callable
+from difflib import get_close_matches
+from pathlib import Path
+from typing import Any
+
+from cyclopts import App, CycloptsError, Parameter
+from cyclopts.config import Dict
+
+from alpaca_lora import __version__
+from alpaca_lora.config import ChatConfig, DemoConfig, DoctorConfig, FinetuneConfig, PreviewConfig, flatten
+from alpaca_lora.errors import Interrupted, UserError
+
+app = App(
+    name="alpaca-lora",
+    help="From a JSON of instructions and a LLaMA-class base model to an adapter that follows instructions.",
+    version=__version__,
+    help_format="plaintext",  # Markdown costs 0.2 s of import at every --help
+    default_parameter=Parameter(consume_multiple=True, negative_iterable=(), name_transform=str),
+)
+_DEMO, _FINETUNE, _CHAT = DemoConfig(), FinetuneConfig(), ChatConfig()
+_DOCTOR, _PREVIEW = DoctorConfig(), PreviewConfig()
+_SETTINGS = {
+    "demo": _DEMO,
+    "finetune": _FINETUNE,
+    "plan": _FINETUNE,
+    "chat": _CHAT,
+    "doctor": _DOCTOR,
+    "data preview": _PREVIEW,
+}
+
+data_app = App(name="data", help="Look at instruction data.")
+app.command(data_app)
+
+
+@app.command
+def demo(config: DemoConfig = _DEMO) -> None:
+    """See it all in two minutes on a laptop: a base model that cannot follow instructions learns to."""
+    from alpaca_lora.demo import demo as run
+
+    run(config)
+
+
+@app.command
+def finetune(config: FinetuneConfig = _FINETUNE) -> None:
+    """Fine-tune a base model on rows of instructions; the adapter is reloaded and compared before it is called done."""
+    from alpaca_lora.training.run import finetune as run
+
+    run(config)
+
+
+@app.command
+def plan(config: FinetuneConfig = _FINETUNE) -> None:
+    """Tell memory and time of a run before it starts; takes the settings of `finetune`."""
+    from alpaca_lora.training.prepare import plan_run
+
+    plan_run(config)
+
+
+@app.command
+def chat(config: ChatConfig = _CHAT) -> None:
+    """Talk to a base model and its adapters in the terminal, or answer one --prompt."""
+    from alpaca_lora.inference.chat import chat as run
+
+    run(config)
+
+
+@app.command
+def doctor(config: DoctorConfig = _DOCTOR) -> None:
+    """Show what this machine has: versions, devices, optional packages, memory, disk."""
+    from alpaca_lora.doctor import doctor as run
+
+    run(config)
+
+
+@data_app.command
+def preview(config: PreviewConfig = _PREVIEW) -> None:
+    """Show rows with their trained tokens coloured, and what became of all rows."""
+    from alpaca_lora.training.prepare import preview as run
+
+    run(config)
+
+
+def main(arguments: list[str] | None = None) -> None:
+    """Run the command line; exit 2 with a message for what a user can mend, 130 or 143 after an interrupted run."""
+    raise SystemExit(run_reporting(lambda: dispatch(sys.argv[1:] if arguments is None else arguments)))
+
+
+def run_reporting(call: Callable[[], object]) -> int:
+    """Call, turn what a user can mend or caused into a message on standard error, and return the exit code."""
+    try:
+        call()
+    except UserError as error:
+        print(f"error: {error}", file=sys.stderr)
+        return 2
+    except KeyboardInterrupt:
+        print("stopped", file=sys.stderr)
+        return 130
+    except Interrupted as stop:
+        return 128 + stop.signal_number
+    except BrokenPipeError:  # the reader, such as `head`, has gone
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        return 141
+    return 0
+
+
+def dispatch(arguments: list[str]) -> None:
+    """Parse the arguments, a recipe's settings below the flags', and call the verb."""
+    words, recipe = _take_recipe(arguments)
+    if recipe:
+        verb = " ".join(words[:2]) if words[:1] == ["data"] else "".join(words[:1])
+        settings = read_recipe(recipe, verb)
+        app.config = [Dict(settings, use_commands_as_keys=False, source=str(recipe))]
+    try:
+        command, bound, *_ = app.parse_args(words, exit_on_error=False, print_error=False)
+    except CycloptsError as error:
+        raise _parse_error(error, words) from error
+    finally:
+        app.config = []
+    command(*bound.args, **bound.kwargs)
+
+
+def _take_recipe(arguments: list[str]) -> tuple[list[str], Path | None]:
+    """Take the recipe out of `VERB recipe.yaml --flag ...`: the first word after the verb that is no flag."""
+    for place in (1, 2):
+        if len(arguments) > place and arguments[place].endswith((".yaml", ".yml")):
+            return [*arguments[:place], *arguments[place + 1 :]], Path(arguments[place]).expanduser()
+        if len(arguments) <= place or arguments[place].startswith("-"):
+            break
+    return arguments, None
+
+
+def read_recipe(path: Path, verb: str) -> dict[str, Any]:
+    """Read a recipe's settings for a verb; raise `UserError` for a key the verb does not have."""
+    import yaml
+
+    try:
+        settings = yaml.safe_load(path.read_text(encoding="utf-8")) or {}
+    except OSError as error:
+        raise UserError(f"the recipe {path} cannot be read: {error.strerror}") from error
+    except yaml.YAMLError as error:
+        raise UserError(f"the recipe is not YAML: {error}", where=str(path)) from error
+    if not isinstance(settings, dict):
+        raise UserError("the recipe is not a list of `flag: value` lines", where=str(path))
+    known = flatten(_SETTINGS[verb]) if verb in _SETTINGS else {}
+    for key in settings:
+        if known and key not in known:
+            near = get_close_matches(str(key), known, n=1)
+            raise UserError(
+                f"the recipe has an unknown key {key!r}" + (f"; did you mean {near[0]!r}?" if near else ""),
+                where=str(path),
+                fix=f"alpaca-lora {verb} --help lists the keys: they are the flags' names",
+            )
+    return {str(key): value for key, value in settings.items()}
+
+
+def _parse_error(error: CycloptsError, words: list[str]) -> UserError:
+    verb = " ".join(word for word in words[:2] if not word.startswith("-"))
+    return UserError(str(error), fix=f"alpaca-lora {verb} --help".replace("  ", " "))

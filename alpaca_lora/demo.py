@@ -1,0 +1,116 @@
+"""Everything in two minutes on a laptop: a base model that cannot follow instructions learns to."""
+
+from __future__ import annotations
+
+import shutil
+import time
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+from rich.console import Console
+from rich.table import Table
+
+from alpaca_lora.config import DataConfig, DemoConfig, FinetuneConfig, LoraConfig, ModelConfig, RunConfig, TrainConfig
+from alpaca_lora.data.examples import Example, read_examples
+from alpaca_lora.data.files import sample_path
+from alpaca_lora.data.prompts import load_prompt
+from alpaca_lora.errors import UserError
+from alpaca_lora.evaluation.exact_match import ExactMatch, exact_match
+from alpaca_lora.model.load import EMBEDDED, find_base, load_base_model, load_base_tokenizer
+from alpaca_lora.model.lora import load_adapter
+from alpaca_lora.training.run import RUN_FILE, finetune
+from alpaca_lora.training.runlog import format_seconds
+
+SHOWN = 8
+"""Questions shown side by side."""
+
+_MODEL = ModelConfig(base_model=EMBEDDED, dtype="float32")
+_NEW_TOKENS = 12
+
+
+def demo_config(output_dir: str, seed: int) -> FinetuneConfig:
+    """Give the settings of the demo's fine-tuning."""
+    return FinetuneConfig(
+        data=DataConfig(data_path="sample", val_set_size=0),
+        model=_MODEL,
+        lora=LoraConfig(lora_r=16, lora_alpha=32),
+        train=TrainConfig(batch_size=16, micro_batch_size=16, num_epochs=2, learning_rate=2e-3, seed=seed),
+        run=RunConfig(output_dir=output_dir, logging_steps=20, save_steps=0, eval_steps=0),
+    )
+
+
+def measure(adapter: Path | None) -> ExactMatch:
+    """Answer the bundled held-out questions with the embedded base, or with an adapter on it."""
+    place = find_base(_MODEL)
+    tokenizer, _ = load_base_tokenizer(_MODEL, place)
+    model: Any = load_base_model(_MODEL, place)
+    if adapter:
+        model = load_adapter(model, adapter, "demo").eval()
+    prompt = load_prompt("alpaca", tokenizer)
+    return exact_match(model, tokenizer, prompt, held_out_questions(), max_new_tokens=_NEW_TOKENS)
+
+
+def held_out_questions() -> list[Example]:
+    """Read the bundled questions about facts that no row of the sample mentions."""
+    return read_examples(str(sample_path("held_out.json"))).examples
+
+
+def demo(config: DemoConfig) -> None:
+    """Show the base fail, plan, fine-tune, and show the same questions answered before and after."""
+    console, began = Console(), time.perf_counter()
+    output_dir = Path(config.output_dir).expanduser()
+    if output_dir.exists():
+        if any(output_dir.iterdir()) and not (output_dir / RUN_FILE).is_file():
+            raise UserError(f"{output_dir} exists and is not a demo's", fix="give another --output_dir")
+        shutil.rmtree(output_dir)
+    questions = held_out_questions()
+    console.rule("1. The base model: it knows plain English about a small world, but not how to answer")
+    before = measure(None)
+    shown = _choose(questions)
+    for index in shown:
+        console.print(f"  {_question(questions[index])}\n    -> {_one_line(before.answers[index])!r}", highlight=False)
+    console.rule("2. Fine-tuning on the bundled sample instructions")
+    finetune(demo_config(config.output_dir, config.seed), console)
+    console.rule("3. The same questions, before and after; none of these facts is in the sample")
+    after = measure(output_dir)
+    table = Table("question", "base model", "fine-tuned", "expected")
+    for index in shown:
+        mark = "[green]" if after.right[index] else "[red]"
+        table.add_row(
+            _question(questions[index]), _one_line(before.answers[index]), mark + _one_line(after.answers[index]),
+            after.expected[index],
+        )  # fmt: skip
+    console.print(table)
+    console.print(
+        f"held-out exact match over {len(questions)} questions: {before.share:.1%} before, {after.share:.1%} after; "
+        f"{format_seconds(time.perf_counter() - began)} in all",
+        highlight=False,
+    )
+    console.rule("Next")
+    for line in next_commands(config.output_dir):
+        console.print(line, highlight=False, soft_wrap=True)
+
+
+def next_commands(output_dir: str) -> Sequence[str]:
+    """Give the three commands a new user would type next."""
+    return (
+        f"alpaca-lora chat --base_model {EMBEDDED} --adapter {output_dir}",
+        f"alpaca-lora data preview --base_model {EMBEDDED} --data_path sample",
+        f"alpaca-lora finetune --base_model {EMBEDDED} --data_path YOUR_ROWS.json --output_dir my-adapter",
+    )
+
+
+def _choose(questions: list[Example]) -> list[int]:
+    """Take questions spread evenly over the file, which is ordered by kind of fact."""
+    return [len(questions) * number // SHOWN for number in range(SHOWN)]
+
+
+def _question(example: Example) -> str:
+    turn = example.turns[-1]
+    return f"{turn.instruction} [{turn.input}]" if turn.input else turn.instruction
+
+
+def _one_line(text: str) -> str:
+    line = " ".join(text.split())
+    return line if len(line) <= 40 else line[:37] + "..."

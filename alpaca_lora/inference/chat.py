@@ -1,0 +1,173 @@
+"""Talk to a model in the terminal: a base, its adapters, several turns; or one answer with `--prompt`."""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Callable
+from dataclasses import dataclass, field, replace
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from alpaca_lora.config import ChatConfig, SamplingConfig
+from alpaca_lora.data.encoder import TextEncoder
+from alpaca_lora.data.examples import Turn
+from alpaca_lora.data.prompts import Prompt, load_prompt
+from alpaca_lora.data.tokens import encode_prompt
+from alpaca_lora.errors import UserError
+from alpaca_lora.inference.generate import stream_text
+from alpaca_lora.model.load import find_base, load_base_model, load_base_tokenizer
+from alpaca_lora.model.lora import load_adapter, read_adapter_config, select_adapter
+
+if TYPE_CHECKING:
+    from transformers import PreTrainedTokenizerFast
+
+BASE = "base"
+_HELP = """\
+/adapter            list the adapters      /adapter NAME   answer with this one (base: with none)
+/system TEXT        set the system text    /reset          forget the conversation
+/help               this list              /quit           leave (or Ctrl-D); Ctrl-C stops an answer"""
+
+
+@dataclass
+class Talk:
+    """A conversation with one base model and the adapters loaded onto it.
+
+    Attributes:
+        prompts: prompt format of each adapter by its name, and of the bare base.
+        active: name of the adapter that answers, or `base`.
+    """
+
+    model: Any
+    tokenizer: PreTrainedTokenizerFast
+    encoder: TextEncoder
+    prompts: dict[str, Prompt]
+    active: str = BASE
+    system: str = ""
+    turns: list[Turn] = field(default_factory=list[Turn])
+
+    def switch(self, name: str) -> None:
+        """Answer with another adapter from now on."""
+        if name not in self.prompts:
+            raise UserError(f"there is no adapter {name}", fix=f"one of: {', '.join(self.prompts)}")
+        if len(self.prompts) > 1:
+            select_adapter(self.model, None if name == BASE else name)
+        self.active = name
+
+    def answer(self, instruction: str, sampling: SamplingConfig, show: Callable[[str], None], context: str = "") -> str:
+        """Stream the answer to one more turn into `show`; Ctrl-C ends it early. The turn joins the conversation."""
+        turns = [*self.turns, Turn(instruction, context, "")]
+        ids = encode_prompt(self.encoder, self.prompts[self.active], turns, self.system)
+        pieces: list[str] = []
+        try:
+            for piece in stream_text(self.model, self.tokenizer, ids, sampling):
+                pieces.append(piece)
+                show(piece)
+        except KeyboardInterrupt:
+            show(" [stopped]")
+        text = "".join(pieces)
+        self.turns.append(replace(turns[-1], output=text))
+        return text
+
+
+def open_talk(config: ChatConfig) -> Talk:
+    """Load the base and every adapter; the last one given is active."""
+    folders = {_short_name(place): _adapter_folder(place) for place in config.adapter}
+    if len(folders) < len(config.adapter):
+        raise UserError("two adapters have the same name", where="--adapter", fix="rename one of the folders")
+    model_config = config.model
+    if not model_config.base_model and folders:
+        recorded = read_adapter_config(next(iter(folders.values())))
+        name, revision = str(recorded.get("base_model_name_or_path") or ""), recorded.get("revision")
+        model_config = replace(model_config, base_model=name, base_revision=model_config.base_revision or revision)
+    place = find_base(model_config)
+    tokenizer, notes = load_base_tokenizer(model_config, place)
+    for note in notes:
+        print(f"note: {note}", file=sys.stderr)
+    model = load_base_model(model_config, place)
+    prompts = {BASE: load_prompt(config.prompt_template_name or "alpaca", tokenizer)}
+    for name, folder in folders.items():
+        model = load_adapter(model, folder, name)
+        prompts[name] = adapter_prompt(folder, tokenizer, config.prompt_template_name)
+    model.eval()
+    talk = Talk(model, tokenizer, TextEncoder(tokenizer), prompts)
+    talk.switch([*prompts][-1])
+    return talk
+
+
+def adapter_prompt(folder: Path, tokenizer: PreTrainedTokenizerFast, wanted: str | None) -> Prompt:
+    """Give the prompt format an adapter was trained with, from its folder; `alpaca` where none is recorded."""
+    recorded = folder / "prompt_template.json"
+    if wanted:
+        return load_prompt(wanted, tokenizer)
+    if recorded.is_file():
+        return load_prompt(str(recorded), tokenizer)
+    own = folder / "chat_template.jinja"
+    if own.is_file():
+        tokenizer.chat_template = own.read_text(encoding="utf-8")
+        return load_prompt("chat", tokenizer)
+    return load_prompt("alpaca", tokenizer)
+
+
+def chat(config: ChatConfig) -> None:
+    """Talk in the terminal until /quit, or answer `--prompt` on standard output and leave."""
+    talk = open_talk(config)
+
+    def show(piece: str) -> None:
+        print(piece, end="", flush=True)
+
+    if config.prompt is not None:
+        talk.answer(config.prompt, config.sampling, show, config.input)
+        print()
+        return
+    print(f"{config.model.base_model or 'base'} answers with {talk.active}. /help lists the commands.")
+    while True:
+        try:
+            line = input("\n> ").strip()
+        except EOFError:
+            print()
+            return
+        except KeyboardInterrupt:
+            print("\n/quit or Ctrl-D leaves")
+            continue
+        try:
+            if line == "/quit":
+                return
+            if line.startswith("/"):
+                print(_command(talk, line))
+            elif line:
+                talk.answer(line, config.sampling, show)
+                print()
+        except UserError as error:
+            print(error)
+
+
+def _command(talk: Talk, line: str) -> str:
+    word, _, rest = line.partition(" ")
+    if word == "/adapter" and rest:
+        talk.switch(rest.strip())
+        return f"{talk.active} answers now"
+    if word == "/adapter":
+        return "\n".join(f"{'*' if name == talk.active else ' '} {name}" for name in talk.prompts)
+    if word == "/system":
+        talk.system = rest.strip()
+        return "system text set" if talk.system else "system text cleared"
+    if word == "/reset":
+        talk.turns.clear()
+        return "conversation forgotten"
+    return _HELP if word == "/help" else f"unknown command {word}\n{_HELP}"
+
+
+def _adapter_folder(place: str) -> Path:
+    folder = Path(place).expanduser()
+    if folder.is_dir():
+        return folder
+    if place.count("/") > 1 or place.startswith((".", "/", "~")):
+        raise UserError(f"the adapter folder {place} does not exist", fix="give an existing folder or a Hub id")
+    from alpaca_lora.hub import fetch_adapter
+
+    return fetch_adapter(place)
+
+
+def _short_name(place: str) -> str:
+    """Give the last part of a path; PEFT keeps adapters in modules, whose names may hold no dot."""
+    return Path(place).expanduser().name.replace(".", "_") or place
