@@ -73,7 +73,10 @@ def _package() -> list[Source]:
 
 
 def _all_python() -> list[Source]:
-    return [source for pattern in ("*.py", "*/*.py", "alpaca_lora/**/*.py") for source in _read(ROOT, pattern)]
+    folders = ("alpaca_lora", "tests", "scripts", "benchmarks")
+    return [
+        source for pattern in ("*.py", *(f"{folder}/**/*.py" for folder in folders)) for source in _read(ROOT, pattern)
+    ]
 
 
 # --- the rules hold ----------------------------------------------------------------------------------------------
