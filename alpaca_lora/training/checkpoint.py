@@ -129,7 +129,9 @@ def save_checkpoint(
     path = checkpoint_path(output_dir, progress.step)
     write_folder(path, fill)
     for old in list_checkpoints(output_dir)[:-keep] if keep else []:
-        shutil.rmtree(old)
+        doomed = old.with_name(f".{old.name}.partial")  # so that a half-removed checkpoint is never taken for a whole one
+        old.rename(doomed)
+        shutil.rmtree(doomed)
     return path
 
 

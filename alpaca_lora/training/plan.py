@@ -135,7 +135,7 @@ def make_plan(
         padded_tokens=padded,
         advice="",
     )
-    return replace(plan, advice=_advice(plan, config))
+    return replace(plan, advice=advise(plan, config))
 
 
 def padded_tokens(lengths: np.ndarray, config: FinetuneConfig, steps: int) -> tuple[int, int]:
@@ -250,7 +250,7 @@ def _resident_gib() -> float:
     return peak_memory_gib(torch.device("cpu"))
 
 
-def _advice(plan: Plan, config: FinetuneConfig) -> str:
+def advise(plan: Plan, config: FinetuneConfig) -> str:
     """Name the first change that makes the run fit: smaller micro-batches, then nf4, then both."""
     if plan.total_gib <= plan.free_gib:
         return ""

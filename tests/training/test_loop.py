@@ -1,0 +1,215 @@
+"""The loop against transformers' Trainer, and its own promises: batches, clipping, stops, saves."""
+
+from __future__ import annotations
+
+import os
+import signal
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+import torch
+from accelerate import Accelerator
+from rich.console import Console
+from torch.utils.data import Dataset
+from transformers import LlamaConfig, LlamaForCausalLM, Trainer, TrainingArguments
+
+from alpaca_lora.config import LoraConfig, RunConfig, TrainConfig
+from alpaca_lora.data.tokens import Ledger, TokenTable
+from alpaca_lora.errors import Interrupted, UserError
+from alpaca_lora.model.lora import attach_adapter
+from alpaca_lora.training.loop import Parts, Position, evaluate_loss, train
+from alpaca_lora.training.loss import TargetNats
+from alpaca_lora.training.runlog import RunLog, read_log
+from alpaca_lora.training.schedule import rows_of_step
+
+N_ROWS, STEPS = 40, 8
+LORA = LoraConfig(lora_r=4, lora_alpha=8)
+TRAIN = TrainConfig(
+    batch_size=8, micro_batch_size=2, learning_rate=3e-3, lr_schedule="cosine", warmup_steps=0, weight_decay=0.01,
+    max_grad_norm=0.5, seed=11,
+)  # fmt: skip
+
+
+def make_model(lora: LoraConfig = LORA) -> Any:
+    torch.manual_seed(1)
+    config = LlamaConfig(
+        vocab_size=97, hidden_size=32, intermediate_size=64, num_hidden_layers=2, num_attention_heads=4,
+        num_key_value_heads=2, pad_token_id=0, bos_token_id=1, eos_token_id=2,
+    )  # fmt: skip
+    return attach_adapter(LlamaForCausalLM(config).requires_grad_(False), lora, seed=5)
+
+
+def make_table() -> TokenTable:
+    """Rows of 6 to 30 tokens whose target counts differ as widely."""
+    rng = np.random.default_rng(2)
+    lengths = rng.integers(6, 31, N_ROWS)
+    ids = rng.integers(3, 97, lengths.sum()).astype(np.int32)
+    starts = np.concatenate([[0], np.cumsum(lengths)]).astype(np.int64)
+    mask = np.concatenate([np.arange(n) >= rng.integers(1, n) for n in lengths])
+    return TokenTable(ids, mask, starts, np.arange(N_ROWS) + 1000, Ledger(), "0" * 64)
+
+
+def run_ours(
+    tmp_path: Path, settings: TrainConfig = TRAIN, *, lora: LoraConfig = LORA, run: RunConfig | None = None,
+    held: np.ndarray | None = None, save: Any = None, model: Any = None,
+) -> tuple[Any, list[dict[str, Any]]]:  # fmt: skip
+    model = model or make_model(lora)
+    run = run or RunConfig(output_dir=str(tmp_path), logging_steps=1)
+    accelerator = Accelerator(cpu=True)
+    trained = [parameter for parameter in model.parameters() if parameter.requires_grad]
+    optimizer = torch.optim.AdamW(trained, weight_decay=settings.weight_decay)
+    nats, optimizer = accelerator.prepare(TargetNats(model), optimizer)
+    tmp_path.mkdir(exist_ok=True)
+    with RunLog(tmp_path, steps=STEPS, start_step=0, is_main=True, console=Console(quiet=True)) as log:
+        held = np.arange(0) if held is None else held
+        parts = Parts(accelerator, nats, optimizer, make_table(), np.arange(N_ROWS), held, save or (lambda at: None), log)
+        train(parts, settings, run, STEPS, Position())
+    return model, read_log(tmp_path)
+
+
+class InOurOrder(Dataset[dict[str, torch.Tensor]]):
+    """Our steps' rows, one after another, for a Trainer that does not shuffle."""
+
+    def __init__(self) -> None:
+        self.table = make_table()
+        self.order = np.concatenate([rows_of_step(N_ROWS, TRAIN.batch_size, TRAIN.seed, step) for step in range(STEPS)])
+
+    def __len__(self) -> int:
+        return len(self.order)
+
+    def __getitem__(self, index: int) -> dict[str, torch.Tensor]:
+        row = self.table[int(self.order[index])]
+        return {"input_ids": torch.from_numpy(row.input_ids).long(), "labels": torch.from_numpy(row.labels).long()}
+
+
+def collate(rows: list[dict[str, torch.Tensor]]) -> dict[str, torch.Tensor]:
+    def pad(key: str, value: int) -> torch.Tensor:
+        return torch.nn.utils.rnn.pad_sequence([row[key] for row in rows], batch_first=True, padding_value=value)
+
+    lengths = torch.tensor([len(row["input_ids"]) for row in rows])
+    input_ids = pad("input_ids", 0)
+    mask = torch.arange(input_ids.shape[1])[None] < lengths[:, None]
+    return {"input_ids": input_ids, "labels": pad("labels", -100), "attention_mask": mask.long()}
+
+
+def run_trainer(tmp_path: Path) -> tuple[Any, list[dict[str, float]]]:
+    model = make_model()
+    arguments = TrainingArguments(
+        output_dir=str(tmp_path / "trainer"), per_device_train_batch_size=4, gradient_accumulation_steps=2,
+        max_steps=STEPS, learning_rate=TRAIN.learning_rate, lr_scheduler_type="cosine", warmup_steps=0,
+        weight_decay=TRAIN.weight_decay, max_grad_norm=TRAIN.max_grad_norm, logging_steps=1, save_strategy="no",
+        report_to="none", use_cpu=True, seed=TRAIN.seed, train_sampling_strategy="sequential", disable_tqdm=True,
+    )  # fmt: skip
+    trainer = Trainer(model=model, args=arguments, train_dataset=InOurOrder(), data_collator=collate)
+    trainer.train()
+    return model, [record for record in trainer.state.log_history if "loss" in record]
+
+
+def test_eight_updates_equal_the_trainers(tmp_path: Path) -> None:
+    ours, our_log = run_ours(tmp_path / "ours")
+    theirs, their_log = run_trainer(tmp_path)
+    assert len(our_log) == len(their_log) == STEPS
+    for mine, reference in zip(our_log, their_log, strict=True):
+        assert mine["learning_rate"] == pytest.approx(reference["learning_rate"], rel=1e-9)
+        assert mine["loss"] == pytest.approx(reference["loss"], abs=1e-6)
+        assert mine["grad_norm"] == pytest.approx(reference["grad_norm"], abs=1e-6)
+    assert max(float(p.abs().max()) for n, p in ours.named_parameters() if "lora_B" in n) > 5e-3  # not a standstill
+    for (name, mine), (_, reference) in zip(ours.named_parameters(), theirs.named_parameters(), strict=True):
+        torch.testing.assert_close(mine, reference, rtol=0, atol=1e-5, msg=name)
+
+
+@pytest.mark.parametrize("micro_batch_size", [1, 4, 8])
+def test_losses_do_not_depend_on_the_micro_batch(tmp_path: Path, micro_batch_size: int) -> None:
+    _, reference = run_ours(tmp_path / "two")
+    _, log = run_ours(tmp_path / "other", replace(TRAIN, micro_batch_size=micro_batch_size))
+    for found, expected in zip(log, reference, strict=True):
+        assert found["loss"] == pytest.approx(expected["loss"], abs=1e-6)
+
+
+def test_evaluation_is_the_mean_over_target_tokens_and_changes_nothing(tmp_path: Path) -> None:
+    held = np.array([3, 17, 30])
+    run = RunConfig(output_dir=str(tmp_path), logging_steps=1, eval_steps=3)
+    evaluated, log = run_ours(tmp_path / "a", run=run, held=held, lora=replace(LORA, lora_dropout=0.3))
+    plain, _ = run_ours(tmp_path / "b", lora=replace(LORA, lora_dropout=0.3))
+    for mine, reference in zip(evaluated.parameters(), plain.parameters(), strict=True):
+        assert torch.equal(mine, reference)  # dropout's random numbers are the step's own, whatever ran between
+    assert [record["step"] for record in log if "eval_loss" in record] == [3, 6, 8]
+    table, nats, n_targets = make_table(), 0.0, 0
+    evaluated.eval()
+    for row in held.tolist():
+        ids, labels = torch.from_numpy(table[row].input_ids)[None].long(), torch.from_numpy(table[row].labels)[None].long()
+        count = int((labels[:, 1:] != -100).sum())
+        nats += float(evaluated(input_ids=ids, labels=labels).loss.detach()) * count
+        n_targets += count
+    assert log[-1]["eval_loss"] == pytest.approx(nats / n_targets, rel=1e-5)
+
+
+def test_zero_max_grad_norm_switches_clipping_off(tmp_path: Path) -> None:
+    clipped, log = run_ours(tmp_path / "a", replace(TRAIN, max_grad_norm=1e-3))
+    free, _ = run_ours(tmp_path / "b", replace(TRAIN, max_grad_norm=0))
+    large, _ = run_ours(tmp_path / "c", replace(TRAIN, max_grad_norm=1e9))
+    assert all(record["grad_norm"] > 1e-3 for record in log)
+    pairs = list(zip(clipped.parameters(), free.parameters(), large.parameters(), strict=True))
+    assert any(not torch.equal(a, b) for a, b, _ in pairs)
+    assert all(torch.equal(b, c) for _, b, c in pairs)
+
+
+def test_a_loss_that_is_not_finite_stops_before_the_weights_are_touched(tmp_path: Path) -> None:
+    saved: list[int] = []
+    model = make_model()
+    bad_after = 3
+
+    def poison(module: Any, args: Any, output: torch.Tensor) -> torch.Tensor:
+        poison.calls += 1  # type: ignore[attr-defined]
+        return output * float("nan") if poison.calls > 4 * bad_after else output  # type: ignore[attr-defined]
+
+    poison.calls = 0  # type: ignore[attr-defined]
+    layer = model.get_base_model().lm_head
+    layer.register_forward_hook(poison)
+    with pytest.raises(UserError) as error:
+        run_ours(tmp_path, model=model, save=lambda at: saved.append(at.step))
+    rows = 1000 + rows_of_step(N_ROWS, TRAIN.batch_size, TRAIN.seed, bad_after)
+    assert "step 4" in str(error.value)
+    assert ", ".join(map(str, rows)) in str(error.value)
+    assert "checkpoint-3" in str(error.value)
+    assert saved == [bad_after]
+    assert all(torch.isfinite(parameter).all() for parameter in model.parameters())
+
+
+@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
+def test_a_signal_finishes_the_step_saves_and_stops(tmp_path: Path, number: int) -> None:
+    saved: list[int] = []
+    model = make_model()
+    calls = 0
+
+    def interrupt(module: Any, args: Any, output: Any) -> None:
+        nonlocal calls
+        calls += 1
+        if calls == 6:  # in the second of step 2's four micro-batches
+            os.kill(os.getpid(), number)
+
+    model.get_base_model().lm_head.register_forward_hook(interrupt)
+    before = signal.getsignal(number)
+    with pytest.raises(Interrupted) as stop:
+        run_ours(tmp_path, model=model, save=lambda at: saved.append(at.step))
+    assert (stop.value.step, stop.value.signal_number, saved) == (2, number, [2])
+    assert signal.getsignal(number) is before
+
+
+def test_saves_at_the_steps_asked_for_and_at_the_end(tmp_path: Path) -> None:
+    for every, expected in ((3, [3, 6, 8]), (0, [8]), (4, [4, 8])):
+        saved: list[int] = []
+        run = RunConfig(output_dir=str(tmp_path), save_steps=every)
+        run_ours(tmp_path / str(every), run=run, save=lambda at, saved=saved: saved.append(at.step))
+        assert saved == expected
+
+
+def test_evaluate_loss_of_no_rows_is_zero(tmp_path: Path) -> None:
+    accelerator = Accelerator(cpu=True)
+    nats = accelerator.prepare(TargetNats(make_model()))
+    log = RunLog(tmp_path, steps=1, start_step=0, is_main=True, console=Console(quiet=True))
+    parts = Parts(accelerator, nats, None, make_table(), np.arange(3), np.arange(0), lambda at: None, log)
+    assert evaluate_loss(parts, np.arange(0), 4) == 0
