@@ -30,10 +30,7 @@ def adds_bos(tokenizer: PreTrainedTokenizerFast) -> bool:
 
 def tokenizer_fingerprint(tokenizer: PreTrainedTokenizerFast) -> str:
     """Give the SHA-256 of all that decides ids and prompts: backend, special ids, chat template."""
-    backend = _state(tokenizer) | {"truncation": None, "padding": None}
-    specials = [tokenizer.bos_token_id, tokenizer.eos_token_id, tokenizer.unk_token_id, tokenizer.pad_token_id]
-    content = json.dumps([backend, specials, tokenizer.chat_template], sort_keys=True)
-    return hashlib.sha256(content.encode()).hexdigest()
+    return _fingerprint(tokenizer, _state(tokenizer))
 
 
 class TextEncoder:
@@ -45,18 +42,21 @@ class TextEncoder:
     """
 
     def __init__(self, tokenizer: PreTrainedTokenizerFast) -> None:
-        self.bos = str(tokenizer.bos_token) if adds_bos(tokenizer) else ""
-        self.fingerprint = tokenizer_fingerprint(tokenizer)
         state = _state(tokenizer)
+        self.bos = str(tokenizer.bos_token) if adds_bos(tokenizer) else ""
+        self.fingerprint = _fingerprint(tokenizer, state)
         self._specials = {token["content"]: token for token in state["added_tokens"] if token["special"]}
         longest_first = sorted(self._specials, key=len, reverse=True)
         self._special = re.compile("|".join(map(re.escape, longest_first)) or r"(?!)")
         self._prefix_after_special = _prefixes_every_section(state)
         continuing = _without_prefix(state)
-        self._markup_start = _backend(state)
-        self._markup = _backend(continuing)
-        self._start = _plain_backend(state, self._specials)
-        self._plain = _plain_backend(continuing, self._specials) if continuing != state else self._start
+        backend = tokenizer.backend_tokenizer
+        self._markup = {True: _variant(backend, state), False: _variant(backend, continuing)}
+        plain = _without_special_merges(backend, state, self._specials)
+        self._plain = {True: _variant(plain, state), False: _variant(plain, continuing)}
+        for variant in self._plain.values():
+            variant.encode_special_tokens = True
+            _check_plain(variant, self._specials, state["model"].get("unk_token"))
 
     def at_start(self, segments: Sequence[Segment]) -> list[bool]:
         """Say for each piece of a row whether it begins as a text begins (LLaMA: with the word-start mark).
@@ -69,9 +69,9 @@ class TextEncoder:
         for segment in segments:
             starts.append(is_start)
             if segment.text:
-                ends_special = segment.is_markup and self._ends_with_special(segment.text)
-                is_bos = is_first and segment.is_markup and segment.text == self.bos
-                is_start = is_bos or (ends_special and self._prefix_after_special)
+                after_special = segment.is_markup and segment.text.endswith(tuple(self._specials))
+                after_bos = is_first and segment.is_markup and segment.text == self.bos
+                is_start = after_bos or (after_special and self._prefix_after_special)
                 is_first = False
         return starts
 
@@ -91,7 +91,7 @@ class TextEncoder:
                 markup[text, start] = np.array(self._encode_markup(text, start), np.int32)
             encoded[index] = markup[text, start]
         for start, indices in plain.items():
-            backend = self._start if start else self._plain
+            backend = self._plain[start]
             for first in range(0, len(indices), _BATCH_TEXTS):
                 batch = indices[first : first + _BATCH_TEXTS]
                 results = backend.encode_batch_fast([texts[index] for index in batch], add_special_tokens=False)
@@ -102,51 +102,62 @@ class TextEncoder:
     def _encode_markup(self, text: str, start: bool) -> list[int]:
         """Leave out the prefix of the first section only: after a special token the tokenizer's own rule holds."""
         special = None if start else self._special.search(text)
-        if start or special is None:
-            backend = self._markup_start if start else self._markup
-            return backend.encode(text, add_special_tokens=False).ids
-        head = text[: special.start()]
+        if special is None:
+            return self._markup[start].encode(text, add_special_tokens=False).ids
+        head, rest = text[: special.start()], text[special.start() :]
         if self._specials[special.group()]["lstrip"]:
             head = head.rstrip()
-        rest = self._markup_start if self._prefix_after_special else self._markup
-        ids = self._markup.encode(head, add_special_tokens=False).ids
-        return ids + rest.encode(text[special.start() :], add_special_tokens=False).ids
+        ids = self._markup[False].encode(head, add_special_tokens=False).ids
+        return ids + self._markup[self._prefix_after_special].encode(rest, add_special_tokens=False).ids
 
-    def _ends_with_special(self, text: str) -> bool:
-        return any(text.endswith(token) for token in self._specials)
+
+# --- variants of the tokenizer's backend -------------------------------------------------------------------------
 
 
 def _state(tokenizer: PreTrainedTokenizerFast) -> dict[str, Any]:
     state: dict[str, Any] = json.loads(tokenizer.backend_tokenizer.to_str())
-    return state
+    return state | {"truncation": None, "padding": None}  # set by whoever called the tokenizer last
 
 
-def _backend(state: dict[str, Any]) -> Tokenizer:
-    bare = state | {"truncation": None, "padding": None, "post_processor": None}
-    return Tokenizer.from_str(json.dumps(bare))
+def _fingerprint(tokenizer: PreTrainedTokenizerFast, state: dict[str, Any]) -> str:
+    specials = [tokenizer.bos_token_id, tokenizer.eos_token_id, tokenizer.unk_token_id, tokenizer.pad_token_id]
+    content = json.dumps([state, specials, tokenizer.chat_template], sort_keys=True)
+    return hashlib.sha256(content.encode()).hexdigest()
 
 
-def _plain_backend(state: dict[str, Any], specials: dict[str, Any]) -> Tokenizer:
-    """Make special-token text plain: neither found in the text nor put together by merges."""
-    model = state["model"]
-    if model.get("merges"):
-        merges = [merge for merge in model["merges"] if _merged(merge) not in specials]
-        model = model | {"merges": merges}
-    backend = _backend(state | {"model": model})
-    backend.encode_special_tokens = True
-    texts = [text for text in specials if text != model.get("unk_token")]
-    for text, result in zip(texts, backend.encode_batch(texts, add_special_tokens=False), strict=True):
+def _variant(backend: Tokenizer, state: dict[str, Any]) -> Tokenizer:
+    """Give a backend with the same model, not a copy of it, and the state's normalizer and pre-tokenizer."""
+    model = {"type": "BPE", "vocab": {}, "merges": []}
+    frame = Tokenizer.from_str(json.dumps(state | {"model": model, "added_tokens": [], "post_processor": None}))
+    variant = Tokenizer(backend.model)
+    variant.normalizer, variant.pre_tokenizer = frame.normalizer, frame.pre_tokenizer
+    added = backend.get_added_tokens_decoder()
+    variant.add_tokens([added[index] for index in sorted(added)])
+    for index, token in added.items():
+        if variant.token_to_id(token.content) != index:
+            raise UserError(f"the tokenizer's added token {token.content!r} has an id apart from the others, {index}")
+    return variant
+
+
+def _without_special_merges(backend: Tokenizer, state: dict[str, Any], specials: dict[str, Any]) -> Tokenizer:
+    """Drop merges that would put a special token together from a user's text."""
+    merges: list[Any] = state["model"].get("merges") or []
+    merged = (merge.replace(" ", "", 1) if isinstance(merge, str) else "".join(merge) for merge in merges)
+    kept = [merge for merge, text in zip(merges, merged, strict=True) if text not in specials]
+    if len(kept) == len(merges):
+        return backend
+    return Tokenizer.from_str(json.dumps(state | {"model": state["model"] | {"merges": kept}}))
+
+
+def _check_plain(variant: Tokenizer, specials: dict[str, Any], unknown: str | None) -> None:
+    texts = [text for text in specials if text != unknown]
+    for text, result in zip(texts, variant.encode_batch(texts, add_special_tokens=False), strict=True):
         if specials[text]["id"] in result.ids:
             raise UserError(
                 f"this tokenizer cannot tell the special token {text!r} from the same text in the data",
-                why="text in the data could end an answer or open a turn",
+                why="a row's text could end an answer or open a turn",
                 fix="use a base model with a BPE tokenizer, as LLaMA, Mistral, Qwen and Gemma have",
             )
-    return backend
-
-
-def _merged(merge: str | list[str]) -> str:
-    return merge.replace(" ", "", 1) if isinstance(merge, str) else "".join(merge)
 
 
 def _parts(component: dict[str, Any] | None, plural: str) -> list[dict[str, Any]]:

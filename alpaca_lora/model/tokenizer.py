@@ -44,17 +44,31 @@ def load_tokenizer(folder: str | Path, *, trust_remote_code: bool = False) -> tu
     rules. Padding is given a token that the model has: a new one would have no row in the embedding.
     """
     known = _read_folder(Path(folder))
-    if trust_remote_code and "auto_map" in known.settings:
-        tokenizer: Any = AutoTokenizer.from_pretrained(folder, trust_remote_code=True)
-    elif (backend := _find_backend(known)) is not None:
-        return _wrap(backend, known), known.notes
-    else:
-        tokenizer = AutoTokenizer.from_pretrained(folder)
-    if not isinstance(tokenizer, PreTrainedTokenizerFast):
+    runs_code = trust_remote_code and "auto_map" in known.settings
+    backend = None if runs_code else _find_backend(known)
+    tokenizer = _load_by_class(known, trust_remote_code) if backend is None else _wrap(backend, known)
+    return tokenizer, known.notes
+
+
+def _load_by_class(folder: _Folder, trust_remote_code: bool) -> PreTrainedTokenizerFast:
+    """Let transformers, or the folder's own code, build the backend; what it does outside of that is refused."""
+    try:
+        built: Any = AutoTokenizer.from_pretrained(folder.path, trust_remote_code=trust_remote_code)
+    except (OSError, ValueError) as error:
         raise UserError(
-            f"{type(tokenizer).__name__} is a tokenizer in Python, too slow here", where=str(folder), fix=FIX
-        )
-    return _wrap(tokenizer.backend_tokenizer, known), known.notes
+            f"transformers cannot build this tokenizer: {error}", where=str(folder.path), fix=FIX
+        ) from error
+    if isinstance(built, PreTrainedTokenizerFast):
+        for role, token in built.special_tokens_map.items():
+            folder.names.setdefault(role, token)
+        tokenizer = _wrap(built.backend_tokenizer, folder)
+        if all(tokenizer(probe)["input_ids"] == built(probe)["input_ids"] for probe in _PROBES):
+            return tokenizer
+    raise UserError(
+        f"{type(built).__name__} encodes in Python, where rows cannot be encoded piece by piece",
+        where=str(folder.path),
+        fix=FIX,
+    )
 
 
 # --- the folder --------------------------------------------------------------------------------------------------
@@ -104,16 +118,21 @@ def _find_backend(folder: _Folder) -> Tokenizer | None:
             "the folder has no tokenizer",
             where=str(folder.path),
             why="looked for tokenizer.json, tokenizer.model, and vocab.json with merges.txt",
-            fix="copy the tokenizer files of the base model into it",
+            fix="--trust_remote_code true, for it comes with code of its own"
+            if "auto_map" in folder.settings
+            else "copy the tokenizer files of the base model into it",
         )
-    _add_tokens(backend, _added_tokens(folder))
+    added = _added_tokens(folder)
+    rowless = {index for index in added if index >= (folder.rows or index + 1)}
+    if rowless:
+        folder.notes.append(f"left out added tokens without a row in the model: ids {sorted(rowless)}")
+    _add_tokens(backend, {index: token for index, token in added.items() if index not in rowless})
     return backend
 
 
 def _rebuild(model: Path, folder: _Folder) -> Tokenizer:
     backend = from_sentencepiece(model, bos=folder.settings.get("add_bos_token") is not False)
     processor = open_sentencepiece(model)
-    assert processor is not None  # from_sentencepiece has opened it
     ids = {
         "bos_token": processor.bos_id(),
         "eos_token": processor.eos_id(),
@@ -163,14 +182,14 @@ def _added_tokens(folder: _Folder) -> dict[int, AddedToken]:
 
 
 def _add_tokens(backend: Tokenizer, tokens: dict[int, AddedToken]) -> None:
-    for index, token in sorted(tokens.items()):
-        if backend.token_to_id(token.content) is None:
-            backend.add_tokens([token])
-            if backend.token_to_id(token.content) != index:
-                raise UserError(
-                    f"the added token {token.content!r} should have id {index}, but the ids before it are not used",
-                    fix=FIX,
-                )
+    missing = {index: token for index, token in sorted(tokens.items()) if backend.token_to_id(token.content) is None}
+    backend.add_tokens(list(missing.values()))
+    for index, token in missing.items():
+        found = backend.token_to_id(token.content)
+        if found != index:
+            raise UserError(
+                f"the added token {token.content!r} should have id {index}, but the next free one is {found}", fix=FIX
+            )
 
 
 # --- special tokens ----------------------------------------------------------------------------------------------
@@ -188,7 +207,7 @@ def _wrap(backend: Tokenizer, folder: _Folder) -> PreTrainedTokenizerFast:
         **{key: folder.settings[key] for key in _KEPT_SETTINGS if key in folder.settings},
     )
     tokenizer.name_or_path = str(folder.path)
-    _check_eos(tokenizer, folder)
+    _check_ids(tokenizer, folder)
     return tokenizer
 
 
@@ -227,7 +246,7 @@ def _mend_specials(backend: Tokenizer, folder: _Folder) -> dict[str, str]:
     return chosen
 
 
-def _check_eos(tokenizer: PreTrainedTokenizerFast, folder: _Folder) -> None:
+def _check_ids(tokenizer: PreTrainedTokenizerFast, folder: _Folder) -> None:
     eos = cast(int, tokenizer.eos_token_id)
     if folder.rows and eos >= folder.rows:
         raise UserError(
@@ -235,6 +254,8 @@ def _check_eos(tokenizer: PreTrainedTokenizerFast, folder: _Folder) -> None:
             where=str(folder.path),
             fix="use the tokenizer of this very model",
         )
+    if folder.rows and len(tokenizer) > folder.rows:
+        folder.notes.append(f"tokens from id {folder.rows} to {len(tokenizer) - 1} have no row in the model")
     if folder.declared_eos and eos not in folder.declared_eos:
         declared = ", ".join(f"{index} ({tokenizer.convert_ids_to_tokens(index)!r})" for index in folder.declared_eos)
         folder.notes.append(
