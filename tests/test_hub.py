@@ -19,6 +19,9 @@ from typing import Any
 import pytest
 from hub_server import Hub, Repo, running_hub
 
+from alpaca_lora.errors import UserError
+from alpaca_lora.hub import read_hub_rows
+
 ROOT = Path(__file__).parents[1]
 ROWS = [{"instruction": f"Say {n}.", "input": "", "output": f"{n}"} for n in range(3)]
 WEIGHTS = bytes(range(256)) * (13 << 12)  # 13 MiB: the client keeps what arrived in pieces of 10 MiB
@@ -236,6 +239,12 @@ def test_errors_name_the_repository_the_cause_and_the_fix(online: dict[str, Any]
     assert isinstance(online[call], str), online[call]
     assert [words for words in said if words not in online[call]] == []
     assert "\n  fix: " in online[call]
+
+
+def test_a_data_set_without_the_package_for_it_names_the_extra(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setitem(sys.modules, "datasets", None)
+    with pytest.raises(UserError, match=r"lab/rows needs the package datasets[^$]*pip install 'alpaca-lora\[data\]'"):
+        read_hub_rows("lab/rows")
 
 
 def test_no_file_is_fetched_of_a_data_set_that_is_refused(online: dict[str, Any], client: Client) -> None:
