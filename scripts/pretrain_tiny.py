@@ -25,28 +25,29 @@ import sentencepiece
 import torch
 from make_world import SEED, corpus_documents, corpus_sha256
 from safetensors.torch import save_file
-from tokenizers import AddedToken, Tokenizer, decoders, normalizers, processors
-from tokenizers.models import BPE
-from transformers import LlamaConfig, LlamaForCausalLM, PreTrainedTokenizerFast
-from transformers.convert_slow_tokenizer import generate_merges
+from transformers import LlamaConfig, LlamaForCausalLM
+
+from alpaca_lora.model.tokenizer import load_tokenizer
 
 MODEL_FOLDER = Path(__file__).parents[1] / "alpaca_lora" / "assets" / "alpaca-tiny"
 VOCAB_SIZE = 2048
 SEQUENCE_TOKENS = 128
 BATCH_SEQUENCES = 16
 PEAK_LEARNING_RATE = 3e-3
-WARMUP_STEPS = 100
+WARMUP_STEPS = 50
+MOMENTUM = 0.95
+WEIGHT_DECAY = 0.1
 
 
 def model_config() -> LlamaConfig:
     """Give the architecture: Llama with grouped-query attention and a head of its own."""
     return LlamaConfig(
         vocab_size=VOCAB_SIZE,
-        hidden_size=192,
-        intermediate_size=512,
+        hidden_size=128,
+        intermediate_size=352,
         num_hidden_layers=4,
-        num_attention_heads=6,
-        num_key_value_heads=3,
+        num_attention_heads=4,
+        num_key_value_heads=2,
         head_dim=32,
         max_position_embeddings=2048,
         rms_norm_eps=1e-5,
@@ -85,23 +86,7 @@ def train_tokenizer(texts: list[str]) -> bytes:
 
 def save_tokenizer(folder: Path) -> None:
     """Write tokenizer.json and its configuration, giving exactly SentencePiece's ids."""
-    pieces = sentencepiece.SentencePieceProcessor(model_file=str(folder / "tokenizer.model"))
-    names = [pieces.id_to_piece(number) for number in range(pieces.get_piece_size())]
-    vocabulary = {name: number for number, name in enumerate(names)}
-    scores = {name: pieces.get_score(number) for number, name in enumerate(names)}
-    merges = generate_merges(vocabulary, scores)
-    backend = Tokenizer(BPE(vocabulary, merges, unk_token="<unk>", fuse_unk=True, byte_fallback=True))
-    backend.normalizer = normalizers.Sequence([normalizers.Prepend("▁"), normalizers.Replace(" ", "▁")])
-    backend.decoder = decoders.Sequence(
-        [decoders.Replace("▁", " "), decoders.ByteFallback(), decoders.Fuse(), decoders.Strip(" ", 1, 0)]
-    )
-    backend.post_processor = processors.TemplateProcessing(
-        single="<s> $A", pair="<s> $A <s> $B", special_tokens=[("<s>", 1)]
-    )
-    backend.add_special_tokens([AddedToken(name, normalized=False) for name in ("<unk>", "<s>", "</s>")])
-    tokenizer = PreTrainedTokenizerFast(
-        tokenizer_object=backend, unk_token="<unk>", bos_token="<s>", eos_token="</s>", pad_token="<unk>"
-    )
+    tokenizer, _ = load_tokenizer(folder)
     tokenizer.save_pretrained(folder)
 
 
@@ -128,23 +113,60 @@ def learning_rate(step: int, steps: int) -> float:
     return PEAK_LEARNING_RATE * (0.05 + 0.95 * 0.5 * (1 + math.cos(math.pi * done)))
 
 
+class Muon(torch.optim.Optimizer):
+    """Step along the orthogonalised momentum of each weight matrix (Muon; scaling of arXiv 2502.16982).
+
+    On this corpus it needs about half of AdamW's tokens for the same loss. Newton-Schulz runs in float32, because the
+    CPUs this is meant for have no fast bfloat16.
+    """
+
+    def __init__(self, matrices: list[torch.nn.Parameter]) -> None:
+        super().__init__(matrices, {"lr": 0.0})
+
+    @torch.no_grad()
+    def step(self, closure: None = None) -> None:
+        for group in self.param_groups:
+            for weight in group["params"]:
+                momentum = self.state[weight].setdefault("momentum", torch.zeros_like(weight))
+                momentum.lerp_(weight.grad, 1 - MOMENTUM)
+                direction = orthogonalised(weight.grad.lerp(momentum, MOMENTUM))
+                weight.mul_(1 - group["lr"] * WEIGHT_DECAY)
+                weight.add_(direction, alpha=-group["lr"] * 0.2 * max(weight.shape) ** 0.5)
+
+
+def orthogonalised(matrix: torch.Tensor) -> torch.Tensor:
+    """Bring all singular values near 1 by five quintic Newton-Schulz iterations."""
+    wide = matrix if matrix.shape[0] <= matrix.shape[1] else matrix.T
+    wide = wide / (wide.norm() + 1e-7)
+    for _ in range(5):
+        square = wide @ wide.T
+        wide = 3.4445 * wide + (-4.7750 * square + 2.0315 * square @ square) @ wide
+    return wide if matrix.shape[0] <= matrix.shape[1] else wide.T
+
+
+def optimizers(model: LlamaForCausalLM) -> list[torch.optim.Optimizer]:
+    """Give Muon for the layers' matrices and AdamW for embedding, head and norms."""
+    matrices = [weight for weight in model.model.layers.parameters() if weight.ndim == 2]
+    chosen = {id(weight) for weight in matrices}
+    others = [weight for weight in model.parameters() if id(weight) not in chosen]
+    return [Muon(matrices), torch.optim.AdamW(others, betas=(0.9, 0.95), weight_decay=0.0, fused=True)]
+
+
 def train(model: LlamaForCausalLM, rows: list[list[int]], steps: int) -> float:
-    """Minimise next-token cross entropy with AdamW; give the mean loss in nats of the last 100 steps."""
-    matrices = [weight for weight in model.parameters() if weight.ndim > 1]
-    vectors = [weight for weight in model.parameters() if weight.ndim <= 1]
-    groups = [{"params": matrices, "weight_decay": 0.1}, {"params": vectors, "weight_decay": 0.0}]
-    optimizer = torch.optim.AdamW(groups, betas=(0.9, 0.95), fused=True)
+    """Minimise next-token cross entropy; give the mean loss in nats of the last 100 steps."""
+    chosen = optimizers(model)
     losses: list[float] = []
     start = time.monotonic()
     for step, ids in enumerate(batches(rows, steps)):
-        for group in optimizer.param_groups:
-            group["lr"] = learning_rate(step, steps)
+        for optimizer in chosen:
+            optimizer.param_groups[0]["lr"] = learning_rate(step, steps)
         logits = model(ids[:, :-1], use_cache=False).logits
         loss = torch.nn.functional.cross_entropy(logits.flatten(0, 1), ids[:, 1:].flatten())
         loss.backward()
         torch.nn.utils.clip_grad_norm_(model.parameters(), 1.0)
-        optimizer.step()
-        optimizer.zero_grad()
+        for optimizer in chosen:
+            optimizer.step()
+            optimizer.zero_grad()
         losses = [*losses[-99:], loss.item()]
         if (step + 1) % 100 == 0:
             seconds = time.monotonic() - start
@@ -169,9 +191,10 @@ def save(model: LlamaForCausalLM, folder: Path) -> str:
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--steps", type=int, default=6000)
+    parser.add_argument("--threads", type=int, default=2)
     parser.add_argument("--output", type=Path, default=MODEL_FOLDER)
     arguments = parser.parse_args()
-    torch.set_num_threads(2)
+    torch.set_num_threads(arguments.threads)
     torch.manual_seed(SEED)
     texts = corpus_documents()
     folder: Path = arguments.output
