@@ -106,7 +106,14 @@ def test_killed_at_any_file_operation_a_whole_checkpoint_remains(
         folder = tmp_path / str(limit)
         save(folder, 1)
         with monkeypatch.context() as patch:
-            for owner, name in ((os, "rename"), (os, "replace"), (os, "unlink"), (os, "rmdir"), (os, "fsync"), (os, "mkdir")):
+            for owner, name in (
+                (os, "rename"),
+                (os, "replace"),
+                (os, "unlink"),
+                (os, "rmdir"),
+                (os, "fsync"),
+                (os, "mkdir"),
+            ):
                 patch.setattr(owner, name, counted(name, getattr(owner, name)))
             calls = 0
             try:

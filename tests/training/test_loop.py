@@ -65,7 +65,9 @@ def run_ours(
     tmp_path.mkdir(exist_ok=True)
     with RunLog(tmp_path, steps=STEPS, start_step=0, is_main=True, console=Console(quiet=True)) as log:
         held = np.arange(0) if held is None else held
-        parts = Parts(accelerator, nats, optimizer, make_table(), np.arange(N_ROWS), held, save or (lambda at: None), log)
+        parts = Parts(
+            accelerator, nats, optimizer, make_table(), np.arange(N_ROWS), held, save or (lambda at: None), log
+        )
         train(parts, settings, run, STEPS, Position())
     return model, read_log(tmp_path)
 
@@ -140,7 +142,10 @@ def test_evaluation_is_the_mean_over_target_tokens_and_changes_nothing(tmp_path:
     table, nats, n_targets = make_table(), 0.0, 0
     evaluated.eval()
     for row in held.tolist():
-        ids, labels = torch.from_numpy(table[row].input_ids)[None].long(), torch.from_numpy(table[row].labels)[None].long()
+        ids, labels = (
+            torch.from_numpy(table[row].input_ids)[None].long(),
+            torch.from_numpy(table[row].labels)[None].long(),
+        )
         count = int((labels[:, 1:] != -100).sum())
         nats += float(evaluated(input_ids=ids, labels=labels).loss.detach()) * count
         n_targets += count

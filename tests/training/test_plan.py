@@ -141,6 +141,8 @@ def test_a_plan_of_a_model_whose_layers_differ_in_kind() -> None:
 def test_quantised_weights_are_counted_in_their_bits(tmp_path: Path) -> None:
     shape, table = deep_llama(), make_table()
     plain = make_plan(CONFIG, shape, table, np.arange(30), 0)
-    nf4 = make_plan(replace(CONFIG, model=ModelConfig(quantization="nf4", dtype="float32")), shape, table, np.arange(30), 0)
+    nf4 = make_plan(
+        replace(CONFIG, model=ModelConfig(quantization="nf4", dtype="float32")), shape, table, np.arange(30), 0
+    )
     linear = 6 * (64 * 64 + 2 * 64 * 32 + 64 * 64 + 3 * 64 * 160)
     assert (plain.weights_gib - nf4.weights_gib) * GIB == pytest.approx(linear * (4 - 0.516), rel=1e-3)
