@@ -27,6 +27,8 @@ LAYERS = {
     "hub": 1,
     "data/files": 1,
     "data/examples": 1,
+    "data/segments": 1,
+    "data/chat_prompt": 1,
     "data/prompts": 1,
     "data/encoder": 2,
     "data/tokens": 2,

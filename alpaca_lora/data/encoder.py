@@ -12,7 +12,7 @@ import numpy as np
 from numpy.typing import NDArray
 from tokenizers import Tokenizer
 
-from alpaca_lora.data.prompts import Segment
+from alpaca_lora.data.segments import Segment, adds_bos
 from alpaca_lora.errors import UserError
 
 if TYPE_CHECKING:
@@ -21,11 +21,6 @@ if TYPE_CHECKING:
 Ids = NDArray[np.int32]
 
 _BATCH_TEXTS = 1000  # the backend's results weigh some 100 bytes a token until they are arrays
-
-
-def adds_bos(tokenizer: PreTrainedTokenizerFast) -> bool:
-    """Say whether the tokenizer itself begins a text with BOS."""
-    return tokenizer.bos_token_id is not None and tokenizer("a")["input_ids"][:1] == [tokenizer.bos_token_id]
 
 
 def tokenizer_fingerprint(tokenizer: PreTrainedTokenizerFast) -> str:

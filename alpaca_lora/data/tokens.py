@@ -5,8 +5,11 @@ from __future__ import annotations
 import hashlib
 import json
 import os
+import zipfile
 from collections.abc import Iterator, Sequence
-from dataclasses import asdict, dataclass, fields
+from contextlib import suppress
+from dataclasses import asdict, dataclass, fields, replace
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -17,7 +20,8 @@ from alpaca_lora.config import DataConfig
 from alpaca_lora.data.encoder import TextEncoder
 from alpaca_lora.data.examples import Example, Turn, read_examples
 from alpaca_lora.data.files import content_fingerprint
-from alpaca_lora.data.prompts import Prompt, Segment, render_example
+from alpaca_lora.data.prompts import Prompt, render_example
+from alpaca_lora.data.segments import Segment
 from alpaca_lora.errors import UserError
 
 IGNORED = -100
@@ -60,12 +64,15 @@ class Ledger:
     """Dropped because the cut left no token to train."""
     rows_kept: int = 0
     rows_cut: int = 0
+    """Cut by `truncation: answer_tail`, those included that were then dropped without a target."""
     tokens_lost: int = 0
+    """Behind the cut, of the rows cut."""
     answers_lost_whole: int = 0
+    """Answers of the rows cut that lie behind the cut from their first token on."""
     eos_lost: int = 0
     """Rows whose closing end-of-sequence was cut: the model is not taught to stop there."""
     empty_answers: int = 0
-    """Rows that teach only to stop at once."""
+    """Rows kept with an answer of no text, which teaches to stop at once."""
     tokens: int = 0
     """Of the rows kept, after the cut."""
     target_tokens: int = 0
@@ -107,7 +114,7 @@ class TokenTable:
 def encode_segments(encoder: TextEncoder, conversations: Sequence[list[Segment]]) -> Iterator[tuple[Any, list[Any]]]:
     """Tokenise each conversation's segments apart, so that the mask never depends on a measured length.
 
-    Neighbouring pieces of plain prompt text are joined first, as any other program that renders the prompt joins them.
+    Neighbouring pieces of plain text, all trained or all not, are joined first, as any other program joins them.
     Yields per conversation the pieces (segments, BOS first where the tokenizer begins texts with it) and their ids.
     """
     pieces = [_with_bos(encoder, _joined(segments)) for segments in conversations]
@@ -123,8 +130,8 @@ def _joined(segments: list[Segment]) -> list[Segment]:
     joined: list[Segment] = []
     for segment in segments:
         last = joined[-1] if joined else None
-        if last and not (last.is_target or last.is_markup or segment.is_target or segment.is_markup):
-            joined[-1] = Segment(last.text + segment.text)
+        if last and last.is_target == segment.is_target and not (last.is_markup or segment.is_markup):
+            joined[-1] = Segment(last.text + segment.text, segment.is_target)
         else:
             joined.append(segment)
     return joined
@@ -155,12 +162,12 @@ def tokenize_examples(
         chunk = examples[first : first + _CHUNK_ROWS]
         encoded = encode_segments(encoder, [render_example(prompt, example) for example in chunk])
         for example, (pieces, piece_ids) in zip(chunk, encoded, strict=True):
-            counts["empty_answers"] += any(not turn.output.strip() for turn in example.turns)
             kept = _cut_row(pieces, piece_ids, data, counts)
             if kept is not None:
                 ids.append(kept[0])
                 masks.append(kept[1])
                 rows.append(example.row)
+                counts["empty_answers"] += any(not turn.output.strip() for turn in example.turns)
     counts.update(rows_read=len(examples), rows_kept=len(rows))
     if not rows:
         raise UserError(
@@ -206,20 +213,18 @@ def load_tokens(data: DataConfig, prompt: Prompt, encoder: TextEncoder) -> Token
     The cache is keyed by the content of everything that decides the result: data, template, tokenizer and settings.
     Hub data sets are read through `datasets`, which has a cache of its own, before the key is known.
     """
-    settings = {name: getattr(data, name) for name in _KEY_FIELDS}
+    read = partial(read_examples, data.data_path, shape=data.data_shape, on_bad_rows=data.on_bad_rows)
     sha256 = content_fingerprint(data.data_path)
-    cached = _read_cache(_cache_file(settings, sha256, prompt, encoder)) if sha256 else None
+    examples = None if sha256 else read()
+    cached = _read_cache(_cache_file(data, examples.fingerprint if examples else sha256, prompt, encoder))
     if cached is not None:
         return cached
-    examples = read_examples(data.data_path, shape=data.data_shape, on_bad_rows=data.on_bad_rows)
+    examples = examples or read()
     table = tokenize_examples(examples.examples, prompt, encoder, data, sha256=examples.fingerprint)
-    ledger = Ledger(**(asdict(table.ledger) | {"rows_read": examples.rows_read, "rows_unreadable": examples.rows_bad}))
-    table = TokenTable(table.input_ids, table.is_target, table.starts, table.rows, ledger, table.data_sha256)
-    _write_cache(_cache_file(settings, table.data_sha256, prompt, encoder), table)
+    ledger = replace(table.ledger, rows_read=examples.rows_read, rows_unreadable=examples.rows_bad)
+    table = replace(table, ledger=ledger)
+    _write_cache(_cache_file(data, table.data_sha256, prompt, encoder), table)
     return table
-
-
-_KEY_FIELDS = ("data_shape", "on_bad_rows", "cutoff_len", "truncation", "train_on_inputs")
 
 
 def cache_folder() -> Path:
@@ -228,8 +233,13 @@ def cache_folder() -> Path:
     return Path(os.environ.get("ALPACA_LORA_CACHE") or f"{base}/alpaca-lora").expanduser() / "tokens"
 
 
-def _cache_file(settings: dict[str, Any], sha256: str, prompt: Prompt, encoder: TextEncoder) -> Path:
-    key = [_CACHE_VERSION, settings, sha256, prompt.fingerprint, encoder.fingerprint]
+_KEY_FIELDS = ("data_shape", "on_bad_rows", "cutoff_len", "truncation", "train_on_inputs")
+
+
+def _cache_file(data: DataConfig, sha256: str, prompt: Prompt, encoder: TextEncoder) -> Path:
+    settings = {name: getattr(data, name) for name in _KEY_FIELDS}
+    suffix = Path(data.data_path).suffix.lower()  # decides how the file is parsed
+    key = [_CACHE_VERSION, settings, suffix, sha256, prompt.fingerprint, encoder.fingerprint]
     return cache_folder() / f"{hashlib.sha256(json.dumps(key, sort_keys=True).encode()).hexdigest()[:32]}.npz"
 
 
@@ -239,8 +249,8 @@ def _read_cache(path: Path) -> TokenTable | None:
             ledger = Ledger(**json.loads(str(arrays["ledger"])))
             columns = {name: arrays[name] for name in _ARRAYS}
             return TokenTable(**columns, ledger=ledger, data_sha256=str(arrays["data_sha256"]))
-    except (OSError, ValueError, KeyError, TypeError):
-        return None  # absent, or written by another version: it is made anew
+    except (OSError, ValueError, KeyError, TypeError, EOFError, zipfile.BadZipFile):
+        return None  # absent, damaged, or written by another version: it is made anew
 
 
 _ARRAYS = ("input_ids", "is_target", "starts", "rows")
@@ -258,4 +268,5 @@ def _write_cache(path: Path, table: TokenTable) -> None:
         for old in newest_first[_CACHE_FILES:]:
             old.unlink(missing_ok=True)
     except OSError:
-        temporary.unlink(missing_ok=True)
+        with suppress(OSError):
+            temporary.unlink(missing_ok=True)
