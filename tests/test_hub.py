@@ -128,20 +128,9 @@ MODEL_CALLS = {
     "missing adapter": ("fetch_adapter", "lab/nothing"),
     "base as adapter": ("fetch_adapter", "lab/base"),
 }
-DATA_CALLS = {
-    name: ("read_hub_rows", f"lab/{name.replace(' data', '')}")
-    for name in (
-        "rows",
-        "old-rows",
-        "table",
-        "tests-only",
-        "two-parts",
-        "broken data",
-        "pictures",
-        "private data",
-        "gated data",
-        "missing data",
-    )
+_DATA_SETS = "rows old-rows table tests-only two-parts pictures"
+DATA_CALLS = {name: ("read_hub_rows", f"lab/{name}") for name in _DATA_SETS.split()} | {
+    f"{name} data": ("read_hub_rows", f"lab/{name}") for name in ("broken", "private", "gated", "missing")
 }
 
 
