@@ -165,7 +165,7 @@ def _adapter_folder(place: str) -> Path:
         raise UserError(f"the adapter folder {place} does not exist", fix="give an existing folder or a Hub id")
     from alpaca_lora.hub import fetch_adapter
 
-    return fetch_adapter(place)
+    return fetch_adapter(place).folder
 
 
 def _short_name(place: str) -> str:
