@@ -6,6 +6,7 @@ import os
 import sys
 from collections.abc import Callable
 from difflib import get_close_matches
+from inspect import BoundArguments
 from pathlib import Path
 from typing import Any
 
@@ -110,7 +111,13 @@ def run_reporting(call: Callable[[], object]) -> int:
 
 
 def dispatch(arguments: list[str]) -> None:
-    """Parse the arguments, a recipe's settings below the flags', and call the verb."""
+    """Read the command line and call the verb."""
+    verb, bound = read_command(arguments)
+    verb(*bound.args, **bound.kwargs)
+
+
+def read_command(arguments: list[str]) -> tuple[Callable[..., Any], BoundArguments]:
+    """Parse the arguments, a recipe's settings below the flags'; give the verb's function and its arguments."""
     words, recipe = _take_recipe(arguments)
     if recipe:
         verb = " ".join(words[:2]) if words[:1] == ["data"] else "".join(words[:1])
@@ -122,7 +129,7 @@ def dispatch(arguments: list[str]) -> None:
         raise _parse_error(error, words) from error
     finally:
         app.config = []
-    command(*bound.args, **bound.kwargs)
+    return command, bound
 
 
 def _take_recipe(arguments: list[str]) -> tuple[list[str], Path | None]:

@@ -12,7 +12,7 @@ from numpy.typing import NDArray
 from rich.console import Console
 
 from alpaca_lora.config import RESULT_NEUTRAL, DataConfig, FinetuneConfig, ModelConfig, PreviewConfig, flatten
-from alpaca_lora.data.encoder import TextEncoder
+from alpaca_lora.data.encoder import TextEncoder, tokenizer_fingerprint
 from alpaca_lora.data.examples import split_rows
 from alpaca_lora.data.preview import ledger_lines, row_text
 from alpaca_lora.data.prompts import Prompt, load_prompt
@@ -79,7 +79,7 @@ def prepare(config: FinetuneConfig, *, processes: int = 1) -> Prepared:
         "data_sha256": table.data_sha256,
         "base_fingerprint": base_fingerprint(place),
         "prompt_sha256": hashlib.sha256(prompt.fingerprint.encode()).hexdigest(),
-        "tokenizer_sha256": TextEncoder(tokenizer).fingerprint,
+        "tokenizer_sha256": tokenizer_fingerprint(tokenizer),
         "processes": processes,
     }
     as_saved = json.loads(json.dumps(identity))

@@ -150,13 +150,14 @@ def test_resumed_from_a_checkpoint_ends_in_the_same_bits(
 
 
 def start(config: FinetuneConfig, steps: int, *extra: str) -> subprocess.Popen[str]:
-    command = [
-        sys.executable, "-m", "alpaca_lora", "finetune", "--base_model", config.model.base_model, "--dtype", "float32",
-        "--device", "cpu", "--data_path", config.data.data_path, "--output_dir", config.run.output_dir,
-        "--val_set_size", "6", "--lora_r", "4", "--lora_dropout", "0.2", "--batch_size", "4", "--micro_batch_size", "2", "--max_steps",
-        str(steps), "--num_epochs", "1000", "--learning_rate", "5e-3", "--logging_steps", "1", "--save_steps", "3",
-        "--eval_steps", "0", *extra,
-    ]  # fmt: skip
+    settings = {
+        "base_model": config.model.base_model, "dtype": "float32", "device": "cpu", "data_path": config.data.data_path,
+        "output_dir": config.run.output_dir, "val_set_size": 6, "lora_r": 4, "lora_dropout": 0.2, "batch_size": 4,
+        "micro_batch_size": 2, "max_steps": steps, "num_epochs": 1000, "learning_rate": 5e-3, "logging_steps": 1,
+        "save_steps": 3, "eval_steps": 0,
+    }  # fmt: skip
+    flags = [word for name, value in settings.items() for word in (f"--{name}", str(value))]
+    command = [sys.executable, "-m", "alpaca_lora", "finetune", *flags, *extra]
     return subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True)
 
 
