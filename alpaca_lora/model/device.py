@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import sys
 
 import psutil
 import torch
@@ -26,7 +27,13 @@ def pick_device(wanted: str) -> torch.device:
     if wanted == "mps" and not torch.backends.mps.is_available():
         raise UserError("--device mps, but torch sees no Apple GPU", fix="--device cpu")
     if wanted == "cuda":
-        return torch.device("cuda", int(os.environ.get("LOCAL_RANK", "0")))
+        index = int(os.environ.get("LOCAL_RANK", "0"))
+        if index >= torch.cuda.device_count():
+            raise UserError(
+                f"process {index} of this machine has no CUDA card: torch sees {torch.cuda.device_count()}",
+                fix="start as many processes as there are cards, or --device cpu",
+            )
+        return torch.device("cuda", index)
     return torch.device(wanted)
 
 
@@ -66,9 +73,12 @@ def peak_memory_gib(device: torch.device) -> float:
     """Give the most memory this process has held so far: on the card, or resident on a CPU, in GiB."""
     if device.type == "cuda":
         return torch.cuda.max_memory_allocated(device) / _GIB
-    import resource  # not on Windows, where the present size stands in for the peak
+    if sys.platform == "win32":
+        return psutil.Process().memory_info().peak_wset / _GIB
+    import resource  # does not exist on Windows
 
-    return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * 1024 / _GIB
+    unit_bytes = 1 if sys.platform == "darwin" else 1024
+    return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * unit_bytes / _GIB
 
 
 def describe_device(device: torch.device) -> str:

@@ -3,9 +3,13 @@
 from __future__ import annotations
 
 import hashlib
+import logging
 import sys
+from collections.abc import Generator
+from contextlib import contextmanager
 from dataclasses import dataclass
 from importlib import resources
+from importlib.util import find_spec
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -25,6 +29,7 @@ EMBEDDED = "alpaca-tiny"
 """Name of the toy model that ships inside the package."""
 
 _SAMPLE_BYTES, _SAMPLES_PER_FILE = 65536, 64
+_SHOWN_CHARACTERS = 300
 
 
 @dataclass(frozen=True)
@@ -60,6 +65,8 @@ def find_base(model: ModelConfig) -> BasePlace:
                 fix="give --base_model the folder with config.json and *.safetensors; an adapter goes to --adapter",
             )
         return BasePlace(name, folder, None)
+    if folder.is_file():
+        raise UserError(f"{name} is a file", fix="give --base_model the folder with config.json and *.safetensors")
     if name.count("/") > 1 or name.startswith((".", "/", "~")):
         raise UserError(f"the base model folder {name} does not exist", fix="give an existing folder or a Hub id")
     from alpaca_lora.hub import fetch_model
@@ -75,28 +82,29 @@ def load_base_tokenizer(model: ModelConfig, place: BasePlace) -> tuple[PreTraine
 
 def load_model_config(model: ModelConfig, place: BasePlace) -> Any:
     """Read the architecture of a base model without its weights."""
-    try:
+    with _readable("the model's config cannot be used", place.folder / "config.json"):
         return AutoConfig.from_pretrained(place.folder, trust_remote_code=model.trust_remote_code)
-    except (ValueError, OSError, KeyError) as error:
-        raise UserError(
-            f"the model's config cannot be used: {error}", where=str(place.folder / "config.json")
-        ) from error
 
 
 def load_base_model(model: ModelConfig, place: BasePlace) -> Any:
-    """Load the weights onto the chosen device in the chosen arithmetic, frozen and in eval mode."""
+    """Load the weights onto the chosen device in the chosen arithmetic, frozen and in eval mode.
+
+    Raises `UserError` for weights that are not just those of the config: transformers would fill what is missing with
+    random numbers, leave out what is too much, and go on.
+    """
     device = pick_device(model.device)
     dtype = pick_dtype(model.dtype, device)
     options: dict[str, Any] = {"dtype": dtype, "trust_remote_code": model.trust_remote_code}
+    options |= {"output_loading_info": True, "ignore_mismatched_sizes": True}
     if model.quantization != "none":
         options |= {"quantization_config": _quantization(model.quantization, dtype), "device_map": {"": device}}
     load_model_config(model, place)
     if not sys.stderr.isatty():
         disable_progress_bar()
-    try:
-        causal_lm: Any = AutoModelForCausalLM.from_pretrained(place.folder, **options)
-    except (OSError, ValueError, RuntimeError) as error:
-        raise UserError(f"the weights cannot be loaded: {error}", where=str(place.folder)) from error
+    with _readable("the weights cannot be loaded", place.folder):
+        loaded: Any = AutoModelForCausalLM.from_pretrained(place.folder, **options)
+    causal_lm, found = loaded
+    _check_whole(found, place)
     if model.quantization == "none":
         causal_lm.to(device)
     elif device.type == "cpu":
@@ -105,16 +113,48 @@ def load_base_model(model: ModelConfig, place: BasePlace) -> Any:
     return causal_lm.requires_grad_(False)
 
 
-def _quantization(kind: str, dtype: torch.dtype) -> Any:
+@contextmanager
+def _readable(what: str, path: Path) -> Generator[None]:
+    """Turn what reading a model raises into `UserError`: each file format and architecture has its own."""
     try:
-        import bitsandbytes  # noqa: F401  transformers would fail later and less clearly
-    except ImportError as error:
+        yield
+    except Exception as error:
+        text, fix = f"{type(error).__name__}: {error}", "give another --base_model, or download it again"
+        if "trust_remote_code" in text:
+            text, fix = (
+                "it brings Python code of its own",
+                "--trust_remote_code, if you trust its authors with your machine",
+            )
+        text = text if len(text) <= _SHOWN_CHARACTERS else text[:_SHOWN_CHARACTERS] + " ..."
+        raise UserError(f"{what}: {text}", where=str(path), fix=fix) from error
+
+
+def _check_whole(found: dict[str, Any], place: BasePlace) -> None:
+    faults: dict[str, list[str]] = {
+        "missing": sorted(found["missing_keys"]),
+        "unknown to the model": sorted(found["unexpected_keys"]),
+        "of another shape": sorted(name for name, *_ in found["mismatched_keys"]),
+    }
+    counts = [f"{len(names)} tensors {fault}, first {names[0]}" for fault, names in faults.items() if names]
+    if counts:
+        raise UserError(
+            f"the weights are not those that config.json describes: {'; '.join(counts)}",
+            where=str(place.folder),
+            why="the model would compute with random numbers, or without a part of it",
+            fix="download the model again; all of its files must be of one model",
+        )
+
+
+def _quantization(kind: str, dtype: torch.dtype) -> Any:
+    if find_spec("bitsandbytes") is None:  # transformers would fail later and less clearly
         raise UserError(
             f"--quantization {kind} needs bitsandbytes", fix="pip install 'alpaca-lora[quant]', or --quantization none"
-        ) from error
+        )
     from transformers import BitsAndBytesConfig
 
     if kind == "int8":
+        # It says for each layer and call that it computes in float16.
+        logging.getLogger("bitsandbytes.autograd._functions").setLevel(logging.ERROR)
         return BitsAndBytesConfig(load_in_8bit=True)
     return BitsAndBytesConfig(
         load_in_4bit=True, bnb_4bit_quant_type="nf4", bnb_4bit_use_double_quant=True, bnb_4bit_compute_dtype=dtype
@@ -127,10 +167,8 @@ def _keep_weights_unpacked(causal_lm: Any) -> None:
     Its repacked bytes are later read as ordinary ones by its own backward and by PEFT's merge: gradients after one
     evaluation then have a mean cosine of 0.17 to the right ones, and nothing looks wrong.
     """
-    from bitsandbytes.nn import Linear4bit
-
     for module in causal_lm.modules():
-        if isinstance(module, Linear4bit):
+        if hasattr(module, "support_avx512bf16_for_cpu"):
             module.support_avx512bf16_for_cpu = False
 
 

@@ -17,8 +17,9 @@ from safetensors import safe_open
 from alpaca_lora.config import LoraConfig
 from alpaca_lora.errors import UserError
 
-_EXPECTED_REMARKS = (  # a second adapter; two keys of 2023 that never meant anything; what `load_adapter` checks itself
-    r"Already found a `peft_config`|Unexpected keyword arguments \['enable_lora', 'merge_weights'\]|Found missing"
+_EXPECTED_REMARKS = (  # a second adapter; keys of 2023 that never meant anything; checked here; PEFT's own affair
+    r"Already found a `peft_config`|Unexpected keyword arguments \['enable_lora', 'merge_weights'\]|Found missing|"
+    r"`is_gradient_checkpointing` is deprecated"
 )
 
 
@@ -41,7 +42,7 @@ def attach_adapter(base: Any, lora: LoraConfig, *, seed: int) -> Any:
         init_lora_weights=True if lora.init_lora_weights == "default" else lora.init_lora_weights,
     )
     with warnings.catch_warnings():
-        warnings.simplefilter("ignore", FutureWarning)  # PEFT's own use of names that transformers is renaming
+        warnings.filterwarnings("ignore", message=_EXPECTED_REMARKS)
         return peft.get_peft_model(base, settings)
 
 
