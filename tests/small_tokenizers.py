@@ -51,7 +51,11 @@ def llama_style(folder: Path) -> PreTrainedTokenizerFast:
     return load_tokenizer(folder)[0]
 
 
-def llama3_style(*, bos: bool = True, **settings: Any) -> PreTrainedTokenizerFast:
+BYTES_ONLY = 263
+"""A vocabulary size of `llama3_style` that leaves no room for merges: each byte is a token."""
+
+
+def llama3_style(*, bos: bool = True, vocab_size: int = 500, **settings: Any) -> PreTrainedTokenizerFast:
     """Train a byte-level BPE with Llama 3's word pattern and header tokens; with `bos` it begins every text."""
     backend = Tokenizer(BPE())
     backend.pre_tokenizer = pre_tokenizers.Sequence(
@@ -63,7 +67,7 @@ def llama3_style(*, bos: bool = True, **settings: Any) -> PreTrainedTokenizerFas
     backend.decoder = decoders.ByteLevel()
     names = ["begin_of_text", "end_of_text", "start_header_id", "end_header_id", "eot_id", "im_start", "im_end"]
     trainer = trainers.BpeTrainer(
-        vocab_size=500,
+        vocab_size=vocab_size,
         special_tokens=[f"<|{name}|>" for name in names],
         initial_alphabet=pre_tokenizers.ByteLevel.alphabet(),
         show_progress=False,
@@ -76,3 +80,21 @@ def llama3_style(*, bos: bool = True, **settings: Any) -> PreTrainedTokenizerFas
         )
     specials = {"bos_token": "<|begin_of_text|>", "eos_token": "<|end_of_text|>"}
     return PreTrainedTokenizerFast(tokenizer_object=backend, **(specials | settings))
+
+
+def vocabulary_bytes(tokenizer: PreTrainedTokenizerFast) -> list[bytes]:
+    """Give what each token stands for, from its name alone: no decoder of the tokenizer is asked."""
+    visible = [*range(33, 127), *range(161, 173), *range(174, 256)]
+    others = [byte for byte in range(256) if byte not in visible]
+    alphabet = {chr(byte): byte for byte in visible} | {chr(256 + n): byte for n, byte in enumerate(others)}
+    added = tokenizer.get_added_vocab()
+    is_sentencepiece = "<0x00>" in tokenizer.get_vocab()
+
+    def meaning(token: str) -> bytes:
+        if token in added:
+            return token.encode()
+        if is_sentencepiece:
+            return bytes([int(token[3:5], 16)]) if token.startswith("<0x") else token.replace("▁", " ").encode()
+        return bytes(alphabet[character] for character in token)
+
+    return [meaning(token) for token in tokenizer.convert_ids_to_tokens(list(range(len(tokenizer))))]

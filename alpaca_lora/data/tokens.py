@@ -245,7 +245,7 @@ def _cache_file(data: DataConfig, sha256: str, prompt: Prompt, encoder: TextEnco
 
 def _read_cache(path: Path) -> TokenTable | None:
     try:
-        with np.load(path, allow_pickle=False) as arrays:
+        with path.open("rb") as file, np.load(file, allow_pickle=False) as arrays:
             ledger = Ledger(**json.loads(str(arrays["ledger"])))
             columns = {name: arrays[name] for name in _ARRAYS}
             return TokenTable(**columns, ledger=ledger, data_sha256=str(arrays["data_sha256"]))
