@@ -129,7 +129,7 @@ def save_checkpoint(
     path = checkpoint_path(output_dir, progress.step)
     write_folder(path, fill)
     for old in list_checkpoints(output_dir)[:-keep] if keep else []:
-        doomed = old.with_name(f".{old.name}.partial")  # so that a half-removed checkpoint is never taken for a whole one
+        doomed = old.with_name(f".{old.name}.partial")  # a half-removed checkpoint must not look like a whole one
         old.rename(doomed)
         shutil.rmtree(doomed)
     return path
