@@ -118,7 +118,8 @@ def test_eight_updates_equal_the_trainers(tmp_path: Path) -> None:
         assert mine["learning_rate"] == pytest.approx(reference["learning_rate"], rel=1e-9)
         assert mine["loss"] == pytest.approx(reference["loss"], abs=1e-6)
         assert mine["grad_norm"] == pytest.approx(reference["grad_norm"], abs=1e-6)
-    assert max(float(p.detach().abs().max()) for n, p in ours.named_parameters() if "lora_B" in n) > 5e-3  # not a standstill
+    grown = [float(p.detach().abs().max()) for name, p in ours.named_parameters() if "lora_B" in name]
+    assert min(grown) > 5e-3  # every B moved: the comparison is not of a standstill
     for (name, mine), (_, reference) in zip(ours.named_parameters(), theirs.named_parameters(), strict=True):
         torch.testing.assert_close(mine, reference, rtol=0, atol=1e-5, msg=name)
 
