@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import io
+from collections.abc import Sequence
 from functools import cache
+from itertools import pairwise
 from pathlib import Path
 from typing import Any
 
@@ -73,6 +75,26 @@ def write_base(folder: Path, family: str = "llama", seed: int = 0, **changes: An
     tiny_model(family, seed, **changes).save_pretrained(folder)
     (folder / "tokenizer.model").write_bytes(_sentencepiece_model())
     return folder
+
+
+def chain_model(ids: Sequence[int], **changes: Any) -> Any:
+    """Make a model that answers each of `ids` with the next one: its blocks add nothing, its head is a table.
+
+    Ids must differ from each other. Whatever else it reads, it answers with the first of `ids`.
+    """
+    assert len(set(ids)) == len(ids)
+    model = tiny_model(hidden_size=VOCABULARY, **changes)
+    with torch.no_grad():
+        for block in model.model.layers:
+            block.self_attn.o_proj.weight.zero_()
+            block.mlp.down_proj.weight.zero_()
+        model.model.embed_tokens.weight.copy_(torch.eye(VOCABULARY))
+        model.lm_head.weight.zero_()
+        model.lm_head.weight[ids[0]] = 1
+        for token, following in pairwise(ids):
+            model.lm_head.weight[:, token] = 0
+            model.lm_head.weight[following, token] = 1
+    return model
 
 
 def fill_adapter(model: Any, seed: int = 0) -> None:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
@@ -65,7 +65,8 @@ def generate_ids(
     longest = max(map(len, prompts))
     if room and longest >= room:
         raise UserError(
-            f"the prompt has {longest} tokens, the model reads at most {room}", fix="shorten it, or clear the history"
+            f"the prompt has {longest} tokens, the model reads at most {room}",
+            fix="shorten it; in a conversation, /reset forgets the turns before it",
         )
     device = model.device
     generator = torch.Generator(device).manual_seed(sampling.seed) if sampling.temperature else None
@@ -116,26 +117,51 @@ def stream_text(
 ) -> Iterator[str]:
     """Yield an answer's text piece by piece; a character split over tokens comes whole, in one piece."""
     answer = answer if answer is not None else Answer()
-    shown = ""
-    for (token,) in generate_ids(model, [prompt_ids], sampling, stop_ids(model, tokenizer)):
-        if token is None:
-            answer.finished = "stop"
-            break
-        answer.ids.append(token)
-        text = decode_answer(tokenizer, answer.ids)
-        if text.endswith(_INCOMPLETE) or not text.startswith(shown):
-            continue
-        if text != shown:
-            yield text[len(shown) :]
-            shown = text
-    answer.finished = answer.finished or "length"
-    if len(rest := decode_answer(tokenizer, answer.ids)) > len(shown):
-        yield rest[len(shown) :]
+
+    def tokens() -> Iterator[int]:
+        for (token,) in generate_ids(model, [prompt_ids], sampling, stop_ids(model, tokenizer)):
+            if token is None:
+                answer.finished = "stop"
+                return
+            answer.ids.append(token)
+            yield token
+        answer.finished = "length"
+
+    yield from text_pieces(tokenizer, tokens())
+
+
+def text_pieces(tokenizer: PreTrainedTokenizerFast, ids: Iterable[int]) -> Iterator[str]:
+    """Turn ids into text as they come, special tokens left out, spaces as the model wrote them.
+
+    A piece is given out once no token to come can change it. It is decoded after the piece before it, because a
+    tokenizer drops the space that a text begins with. Bytes that are no UTF-8 become U+FFFD.
+    """
+    piece: list[int] = []
+    before: list[int] = []
+    for token in ids:
+        piece.append(token)
+        text = _decode_after(tokenizer, before, piece)
+        if text and not text.endswith(_INCOMPLETE):
+            yield text
+            before, piece = piece, []
+    if piece and (text := _decode_after(tokenizer, before, piece)):
+        yield text
+
+
+def _decode_after(tokenizer: PreTrainedTokenizerFast, before: list[int], piece: list[int]) -> str:
+    head, whole = (
+        str(tokenizer.decode(ids, skip_special_tokens=True, clean_up_tokenization_spaces=False))
+        for ids in (before, before + piece)
+    )
+    if whole.startswith(head):
+        return whole[len(head) :]
+    # LLaMA's decoder spoils all bytes of a run for one that is wrong, also those that are out already.
+    return str(tokenizer.decode(piece, skip_special_tokens=True, clean_up_tokenization_spaces=False))
 
 
 def decode_answer(tokenizer: PreTrainedTokenizerFast, ids: Sequence[int]) -> str:
-    """Turn an answer's ids into text, special tokens left out, spaces as the model wrote them."""
-    return str(tokenizer.decode(list(ids), skip_special_tokens=True, clean_up_tokenization_spaces=False))
+    """Turn an answer's ids into the text that `stream_text` gives out for them."""
+    return "".join(text_pieces(tokenizer, ids))
 
 
 def answer_prompts(

@@ -1,0 +1,314 @@
+"""Generation against transformers' own, token by token; the draw against its warpers; the text as it streams."""
+
+from __future__ import annotations
+
+import math
+from collections import Counter
+from typing import Any
+
+import pytest
+import torch
+from tiny_models import FAMILIES, VOCABULARY, chain_model, tiny_model, write_base
+from transformers import TemperatureLogitsWarper, TopKLogitsWarper, TopPLogitsWarper
+
+from alpaca_lora.config import SamplingConfig
+from alpaca_lora.errors import UserError
+from alpaca_lora.inference.generate import (
+    Answer,
+    answer_prompts,
+    choose_tokens,
+    context_length,
+    decode_answer,
+    generate_ids,
+    stop_ids,
+    stream_text,
+    text_pieces,
+)
+from alpaca_lora.model.tokenizer import load_tokenizer
+
+PROMPTS = [[1, 300, 301, 302, 303, 304, 305, 306, 307, 308, 309], [1, 310, 311, 312], [1, 290, 280, 270, 260, 299]]
+NONE: frozenset[int] = frozenset()
+NEW_TOKENS = 24
+
+
+@pytest.fixture(scope="module")
+def tokenizer(tmp_path_factory: pytest.TempPathFactory) -> Any:
+    return load_tokenizer(write_base(tmp_path_factory.mktemp("models") / "base"))[0]
+
+
+@pytest.fixture(scope="module")
+def llama() -> Any:
+    return tiny_model()
+
+
+def _ids(model: Any, prompts: Any, stops: frozenset[int] = NONE, **sampling: Any) -> list[list[int]]:
+    """Collect each row's tokens."""
+    rows: list[list[int]] = [[] for _ in prompts]
+    for tokens in generate_ids(model, prompts, SamplingConfig(**{"max_new_tokens": NEW_TOKENS} | sampling), stops):
+        for row, token in zip(rows, tokens, strict=True):
+            row += [] if token is None else [token]
+    return rows
+
+
+def _ids_of_transformers(model: Any, prompts: Any, eos: list[int] | None = None) -> list[list[int]]:
+    longest = max(map(len, prompts))
+    model.generation_config.eos_token_id = eos
+    found = model.generate(
+        torch.tensor([[0] * (longest - len(prompt)) + prompt for prompt in prompts]),
+        attention_mask=torch.tensor([[0] * (longest - len(prompt)) + [1] * len(prompt) for prompt in prompts]),
+        do_sample=False,
+        max_new_tokens=NEW_TOKENS,
+    )
+    return [row[longest:] for row in found.tolist()]
+
+
+# --- greedy ------------------------------------------------------------------------------------------------------
+
+# a window of 8 is left behind by the longest prompt already, and by every answer
+KINDS = [(family, {}) for family in FAMILIES] + [("mistral", {"sliding_window": 8}), ("gemma2", {"sliding_window": 8})]
+
+
+@pytest.mark.parametrize(("family", "changes"), KINDS)
+def test_greedy_tokens_are_transformers_own(family: str, changes: dict[str, int]) -> None:
+    model = tiny_model(family, **changes)
+    for prompt in PROMPTS:
+        assert _ids(model, [prompt]) == _ids_of_transformers(model, [prompt])
+    assert _ids(model, PROMPTS) == _ids_of_transformers(model, PROMPTS)
+
+
+def test_a_sliding_window_changes_the_answer() -> None:
+    assert _ids(tiny_model("mistral", sliding_window=8), PROMPTS) != _ids(tiny_model("mistral"), PROMPTS)
+
+
+@pytest.mark.parametrize(("family", "changes"), KINDS)
+def test_a_row_of_a_batch_is_answered_as_alone(family: str, changes: dict[str, int]) -> None:
+    model = tiny_model(family, **changes)
+    assert _ids(model, PROMPTS) == [_ids(model, [prompt])[0] for prompt in PROMPTS]
+
+
+def test_greedy_is_the_same_whatever_the_seed(llama: Any) -> None:
+    assert _ids(llama, PROMPTS, seed=1) == _ids(llama, PROMPTS, seed=2)
+
+
+# --- where answers end -------------------------------------------------------------------------------------------
+
+
+def test_rows_end_at_the_stop_ids_as_in_transformers(llama: Any) -> None:
+    free = _ids(llama, PROMPTS)
+    stops = [free[0][5], free[1][2]]
+    found = _ids(llama, PROMPTS, frozenset(stops))
+    assert len(set(map(len, found))) > 1
+    expected = _ids_of_transformers(llama, PROMPTS, stops)
+    for row, wanted, whole in zip(found, expected, free, strict=True):
+        assert row == whole[: len(row)]
+        ends = len(row) < NEW_TOKENS
+        assert (wanted[len(row)] in stops) == ends if ends else row == wanted
+
+
+def test_generation_ends_with_its_last_row(llama: Any) -> None:
+    free = _ids(llama, PROMPTS[:2])
+    stops = frozenset([free[0][0], free[1][1]])
+    steps = list(generate_ids(llama, PROMPTS[:2], SamplingConfig(), stops))
+    assert steps[0][0] is None
+    assert len(steps) <= 2
+    assert set(steps[-1]) == {None}
+
+
+@pytest.mark.parametrize(
+    ("configured", "expected"), [(None, {2}), (2, {2}), (7, {2, 7}), ([7, 9], {2, 7, 9}), ([], {2})]
+)
+def test_the_models_extra_end_ids_count(tokenizer: Any, configured: Any, expected: set[int]) -> None:
+    model = tiny_model()
+    model.generation_config.eos_token_id = configured
+    assert stop_ids(model, tokenizer) == expected
+
+
+def test_a_prompt_that_fills_the_context_is_refused() -> None:
+    model = tiny_model(max_position_embeddings=12)
+    assert context_length(model) == 12
+    with pytest.raises(UserError, match=r"(?s)the prompt has 12 tokens, the model reads at most 12.*/reset"):
+        _ids(model, [[1, *range(300, 311)]])
+
+
+def test_an_answer_ends_where_the_context_does(tokenizer: Any) -> None:
+    model = tiny_model(max_position_embeddings=12)
+    answer = Answer()
+    "".join(stream_text(model, tokenizer, PROMPTS[1], SamplingConfig(), answer))
+    assert answer.finished == "length" or len(answer.ids) < 8
+    assert _ids(model, [PROMPTS[1]]) == [_ids(tiny_model(), [PROMPTS[1]])[0][:8]]
+
+
+# --- drawing -----------------------------------------------------------------------------------------------------
+
+DRAWS = 20_000
+SETTINGS = [
+    {"temperature": 1.0},
+    {"temperature": 0.5},
+    {"temperature": 2.0, "top_k": 3},
+    {"temperature": 1.0, "top_p": 0.7},
+    {"temperature": 1.5, "top_p": 0.9, "top_k": 6},
+    {"temperature": 1.0, "top_p": 0.01},
+    {"temperature": 1.0, "top_k": 10_000},
+]
+
+
+def _shares(logits: torch.Tensor, **settings: Any) -> dict[int, float]:
+    """Draw many times; give each drawn token's share."""
+    generator = torch.Generator().manual_seed(0)
+    drawn = choose_tokens(logits.expand(DRAWS, -1), SamplingConfig(**settings), generator)
+    return {token: count / DRAWS for token, count in Counter(drawn.tolist()).items()}
+
+
+@pytest.mark.parametrize("settings", SETTINGS)
+def test_the_draw_has_the_probabilities_of_transformers_warpers(settings: dict[str, Any]) -> None:
+    logits = torch.randn(1, 12, generator=torch.Generator().manual_seed(1)) * 2
+    scores = TemperatureLogitsWarper(settings["temperature"])(None, logits)
+    if "top_k" in settings:
+        scores = TopKLogitsWarper(settings["top_k"])(None, scores)
+    if "top_p" in settings:
+        scores = TopPLogitsWarper(settings["top_p"])(None, scores)
+    expected = {token: share for token, share in enumerate(scores.softmax(-1)[0].tolist()) if share}
+    found = _shares(logits, **settings)
+    assert found.keys() <= expected.keys()
+    for token, share in expected.items():  # five standard deviations of a share over 20,000 draws
+        assert abs(found.get(token, 0) - share) < 5 * math.sqrt(share / DRAWS) + 1e-9, token
+
+
+def test_the_nucleus_worked_by_hand() -> None:
+    logits = torch.tensor([0.1, 0.5, 0.15, 0.25]).log()[None]
+    assert _shares(logits, temperature=1.0, top_p=0.74).keys() == {1, 3}  # 0.5 falls short, 0.5 + 0.25 reaches it
+    assert _shares(logits, temperature=1.0, top_p=0.76).keys() == {1, 2, 3}
+    assert _shares(logits, temperature=1.0, top_p=0.4).keys() == {1}
+    assert _shares(logits, temperature=1.0, top_k=2).keys() == {1, 3}
+    # of the two likeliest, 2/3 and 1/3, the first alone reaches 0.6
+    assert _shares(logits, temperature=1.0, top_k=2, top_p=0.6).keys() == {1}
+    assert choose_tokens(logits, SamplingConfig(), None).tolist() == [1]
+
+
+def test_the_draw_leaves_the_logits_as_they_were() -> None:
+    logits = torch.randn(3, 12)
+    before = logits.clone()
+    choose_tokens(logits, SamplingConfig(temperature=1.0, top_k=2, top_p=0.5), torch.Generator().manual_seed(0))
+    assert torch.equal(logits, before)
+
+
+@pytest.mark.parametrize(
+    "changed", [{"temperature": 0.3}, {"top_p": 0.2}, {"top_k": 2}, {"seed": 1}, {"max_new_tokens": 5}]
+)
+def test_every_sampling_setting_has_an_effect_and_every_answer_is_repeatable(
+    changed: dict[str, Any], llama: Any
+) -> None:
+    settings = {"temperature": 2.0, "top_p": 0.99, "top_k": 200, "seed": 0}
+    usual = _ids(llama, PROMPTS, **settings)
+    assert usual == _ids(llama, PROMPTS, **settings)
+    found = _ids(llama, PROMPTS, **settings | changed)
+    assert found != usual
+    assert found == _ids(llama, PROMPTS, **settings | changed)
+
+
+def test_only_the_length_is_cut_by_max_new_tokens(llama: Any) -> None:
+    assert _ids(llama, PROMPTS, max_new_tokens=5) == [row[:5] for row in _ids(llama, PROMPTS)]
+
+
+def test_one_likeliest_token_is_greedy(llama: Any) -> None:
+    assert _ids(llama, PROMPTS, temperature=3.0, top_k=1) == _ids(llama, PROMPTS)
+
+
+def test_drawing_is_independent_of_torchs_own_generator(llama: Any) -> None:
+    torch.manual_seed(1)
+    first = _ids(llama, PROMPTS, temperature=1.0)
+    torch.manual_seed(2)
+    assert _ids(llama, PROMPTS, temperature=1.0) == first
+
+
+# --- text --------------------------------------------------------------------------------------------------------
+
+TEXTS = [
+    "the cat sat on a mat",
+    " two  spaces   three\n\nlines\t",
+    "你好，世界。这是一个测试",
+    "naïve café 🙂👩‍👩‍👧 ok 🇫🇷",
+    "�",
+    "",
+    "  ",
+]
+
+
+@pytest.mark.parametrize("text", TEXTS)
+def test_pieces_are_whole_characters_and_join_to_the_text(text: str, tokenizer: Any) -> None:
+    ids = tokenizer(text, add_special_tokens=False)["input_ids"]
+    pieces = list(text_pieces(tokenizer, ids))
+    assert "".join(pieces) == tokenizer.decode(ids, skip_special_tokens=True) == text
+    assert all(piece and (piece == "�" or "�" not in piece) for piece in pieces)
+    assert decode_answer(tokenizer, ids) == text
+
+
+def test_a_character_comes_as_soon_as_its_last_byte_does(tokenizer: Any) -> None:
+    ids = tokenizer("a好🙂", add_special_tokens=False)["input_ids"]
+    assert len(ids) == 1 + 3 + 4
+    given_out: list[str] = []
+    consumed = []
+    for piece in text_pieces(tokenizer, (consumed.append(token) or token for token in ids)):
+        given_out.append(f"{piece} after {len(consumed)}")
+    assert given_out == ["a after 1", "好 after 4", "🙂 after 8"]
+
+
+def test_broken_bytes_do_not_take_back_what_was_shown(tokenizer: Any) -> None:
+    good, cat = (tokenizer(text, add_special_tokens=False)["input_ids"] for text in ("a好", "cat"))
+    broken = [*good, good[1], *cat]  # a first byte, and then no second one
+    assert list(text_pieces(tokenizer, broken)) == ["a", "好", "� cat"]
+    assert list(text_pieces(tokenizer, broken[:5])) == ["a", "好", "�"]
+
+
+@pytest.mark.parametrize("seed", range(10))
+def test_any_tokens_stream_to_the_answer_in_growing_text(seed: int, llama: Any, tokenizer: Any) -> None:
+    """A flat draw over a vocabulary of mostly bytes: hardly a row of them is UTF-8."""
+    sampling = SamplingConfig(temperature=5.0, seed=seed, max_new_tokens=60)
+    answer = Answer()
+    pieces = list(stream_text(llama, tokenizer, PROMPTS[0], sampling, answer))
+    assert all(pieces)
+    assert "".join(pieces) == decode_answer(tokenizer, answer.ids)
+    "".join(pieces).encode("utf-8")
+    assert answer_prompts(llama, tokenizer, [PROMPTS[0]], sampling) == ["".join(pieces)]
+
+
+def test_special_tokens_are_not_shown(tokenizer: Any) -> None:
+    cat = tokenizer("the cat", add_special_tokens=False)["input_ids"]
+    assert (
+        decode_answer(tokenizer, [*cat, 1, *tokenizer("now", add_special_tokens=False)["input_ids"]]) == "the cat now"
+    )
+
+
+def test_a_model_that_says_a_sentence_is_heard_to_the_letter(tokenizer: Any) -> None:
+    """No echo of the prompt, no end-of-sequence, bytes of a character in one piece."""
+    text = "the cat 你🙂"
+    ids = tokenizer(text, add_special_tokens=False)["input_ids"]
+    model = chain_model([*ids, tokenizer.eos_token_id])
+    answer = Answer()
+    prompt = [1, 1, 1]
+    pieces = list(stream_text(model, tokenizer, prompt, SamplingConfig(), answer))
+    assert "".join(pieces) == text
+    assert pieces[-2:] == ["你", "🙂"]
+    assert (answer.ids, answer.finished) == (ids, "stop")
+    short = Answer()
+    assert "".join(stream_text(model, tokenizer, prompt, SamplingConfig(max_new_tokens=2), short)) == tokenizer.decode(
+        ids[:2]
+    )
+    assert short.finished == "length"
+
+
+# --- many --------------------------------------------------------------------------------------------------------
+
+
+def test_many_prompts_are_answered_in_their_order(llama: Any, tokenizer: Any) -> None:
+    generator = torch.Generator().manual_seed(0)
+    lengths = torch.randint(1, 12, (70,), generator=generator).tolist()  # more than one batch
+    prompts = [[1, *torch.randint(259, VOCABULARY, (n,), generator=generator).tolist()] for n in lengths]
+    sampling = SamplingConfig(max_new_tokens=4)
+    expected = ["".join(stream_text(llama, tokenizer, prompt, sampling)) for prompt in prompts]
+    assert len(set(expected)) > 30
+    assert answer_prompts(llama, tokenizer, prompts, sampling) == expected
+
+
+def test_no_prompts_no_answers(llama: Any, tokenizer: Any) -> None:
+    assert answer_prompts(llama, tokenizer, [], SamplingConfig()) == []
