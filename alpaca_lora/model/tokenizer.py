@@ -10,7 +10,8 @@ from typing import Any, cast
 from tokenizers import AddedToken, Tokenizer
 from transformers import AutoTokenizer, PreTrainedTokenizerFast
 
-from alpaca_lora.data.encoder import adds_bos, tokenizer_fingerprint
+from alpaca_lora.data.encoder import tokenizer_fingerprint
+from alpaca_lora.data.segments import adds_bos
 from alpaca_lora.errors import UserError
 from alpaca_lora.model.sentencepiece import FIX, from_sentencepiece, open_sentencepiece
 
