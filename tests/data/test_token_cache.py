@@ -115,7 +115,7 @@ def test_what_decides_nothing_gives_the_same_key(
     load(data, llama)
     copy = tmp_path / "copy.json"
     copy.write_bytes(Path(data.data_path).read_bytes())
-    load(replace(data, data_path=str(copy), val_set_size=3), llama)
+    load(replace(data, data_path=str(copy)), llama)
     assert len(files(folder)) == 1
 
 
