@@ -102,11 +102,17 @@ def run_reporting(call: Callable[[], object]) -> int:
     except KeyboardInterrupt:
         print("stopped", file=sys.stderr)
         return 130
-    except Interrupted as stop:
-        return 128 + stop.signal_number
     except BrokenPipeError:  # the reader, such as `head`, has gone
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         return 141
+    except OSError as error:
+        if error.filename is None:
+            raise
+        print(f"error: {error.strerror}\n  where: {error.filename}", file=sys.stderr)
+        return 2
+    except Interrupted as stop:
+        print(f"{stop}; to go on, repeat the command with --resume_from_checkpoint auto", file=sys.stderr)
+        return 128 + stop.signal_number
     return 0
 
 

@@ -5,34 +5,14 @@ Field names are the flags (`--cutoff_len`) and the keys of a recipe (`cutoff_len
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+import math
 from dataclasses import asdict, dataclass, field, fields
-from typing import Annotated, Any, Literal
+from typing import Any, Literal
 
-from cyclopts import Parameter, Token
+from alpaca_lora.options import Whole, flat, require
 
-from alpaca_lora.errors import UserError
-
-
-def _whole(kind: object, tokens: Sequence[Token]) -> int:
-    """Refuse 8.5 where cyclopts would take 8."""
-    try:
-        return int(tokens[0].value)
-    except ValueError:
-        raise ValueError(f"{tokens[0].value!r} is not a whole number") from None
-
-
-Whole = Annotated[int, Parameter(converter=_whole)]
 RowShape = Literal["auto", "alpaca", "sharegpt", "messages", "prompt_completion"]
 Tracker = Literal["tensorboard", "wandb", "trackio"]
-
-flat = Parameter(name="*")
-
-
-def _require(config: object, **rules: tuple[bool, str]) -> None:
-    for name, (holds, allowed) in rules.items():
-        if not holds:
-            raise UserError(f"--{name} is {getattr(config, name)!r}", fix=f"give --{name} a value {allowed}")
 
 
 @flat
@@ -43,7 +23,7 @@ class DataConfig:
     data_path: str = ""
     """JSON, JSONL, CSV or Parquet file, a data set's Hub id, or `sample` for the bundled one."""
     data_shape: RowShape = "auto"
-    """How rows are laid out; `auto` looks at the first row's keys."""
+    """How rows are laid out; `auto` looks for the first row of a known shape."""
     on_bad_rows: Literal["error", "skip"] = "error"
     """`error` stops at unreadable rows and lists them; `skip` leaves them out and counts them."""
     prompt_template_name: str = "alpaca"
@@ -54,34 +34,38 @@ class DataConfig:
     """Rows over cutoff_len: keep the head and lose the answer's tail and its EOS, or drop the whole row."""
     train_on_inputs: bool = False
     """Train on the prompt's tokens too. Off: every row repeats one of two prompt heads, nothing to learn there."""
-    val_set_size: Whole | None = None
-    """Rows held out for evaluation; 0 for none. Unset: 5 % of the rows, at most 2,000. The same rows for every seed."""
 
     def __post_init__(self) -> None:
-        _require(
+        require(
             self,
             cutoff_len=(self.cutoff_len >= 8, "of at least 8 tokens"),
-            val_set_size=(self.val_set_size is None or self.val_set_size >= 0, "of at least 0 rows"),
         )
 
 
 @flat
 @dataclass(frozen=True, kw_only=True)
-class ModelConfig:
-    """The base model and how it is held in memory."""
+class BaseConfig:
+    """Which base model."""
 
     base_model: str = ""
     """Local folder, Hub id, or `alpaca-tiny` for the embedded toy model."""
     base_revision: str | None = None
     """Branch, tag or commit of a Hub base model; unset: its default branch. The commit is recorded."""
+    trust_remote_code: bool = False
+    """Run Python code that comes with a Hub model. Off, because it is someone else's program on your machine."""
+
+
+@flat
+@dataclass(frozen=True, kw_only=True)
+class ModelConfig(BaseConfig):
+    """The base model and how it is held in memory."""
+
     dtype: Literal["auto", "float32", "bfloat16", "float16"] = "auto"
     """The base's arithmetic; `auto`: bfloat16 where in hardware, else float32, GPU float16. The adapter is float32."""
     quantization: Literal["none", "int8", "nf4"] = "none"
     """Hold the base in 8 or 4 bits through bitsandbytes, for cards too small for bfloat16 (QLoRA, arXiv 2305.14314)."""
     device: Literal["auto", "cpu", "cuda", "mps"] = "auto"
     """`auto` takes CUDA, then Apple's MPS, then the CPU."""
-    trust_remote_code: bool = False
-    """Run Python code that comes with a Hub model. Off, because it is someone else's program on your machine."""
 
 
 @flat
@@ -105,11 +89,15 @@ class LoraConfig:
     """Start of A; B A is zero in all. PiSSA and OLoRA are left out: they change what the base must be afterwards."""
 
     def __post_init__(self) -> None:
-        _require(
+        require(
             self,
             lora_r=(self.lora_r >= 1, "of at least 1"),
             lora_alpha=(self.lora_alpha >= 1, "of at least 1"),
             lora_dropout=(0 <= self.lora_dropout < 1, "from 0 to below 1"),
+            init_lora_weights=(
+                self.init_lora_weights != "orthogonal" or self.lora_r % 2 == 0,
+                "other than orthogonal, or an even --lora_r",
+            ),
             lora_target_modules=(len(self.lora_target_modules) > 0, "such as all-linear or q_proj v_proj"),
         )
 
@@ -137,18 +125,24 @@ class TrainConfig:
     """AdamW's decoupled decay of the adapter; 0 because B A starts at zero and is held small by its rank."""
     max_grad_norm: float = 1.0
     """Clip the gradient's norm to this; 0 switches clipping off."""
+    val_set_size: Whole | None = None
+    """Rows held out for evaluation; 0 for none. Unset: 5 % of the rows, at most 2,000. The same rows for every seed."""
     seed: Whole = 42
     """Order of rows, start of A, dropout. Same seed, same adapter."""
 
     def __post_init__(self) -> None:
-        _require(
+        require(
             self,
             batch_size=(self.batch_size >= 1, "of at least 1"),
+            val_set_size=(self.val_set_size is None or self.val_set_size >= 0, "of at least 0 rows"),
             micro_batch_size=(self.micro_batch_size >= 1, "of at least 1"),
-            num_epochs=(self.num_epochs > 0, "above 0"),
+            num_epochs=(0 < self.num_epochs < math.inf, "above 0 and finite"),
             max_steps=(self.max_steps is None or self.max_steps >= 1, "of at least 1, or leave it out"),
             learning_rate=(0 < self.learning_rate < 1, "above 0 and below 1"),
-            warmup_steps=(self.warmup_steps >= 0, "of at least 0"),
+            warmup_steps=(
+                0 <= self.warmup_steps < 1 or self.warmup_steps % 1 == 0,
+                "from 0 to below 1, or a whole number",
+            ),
             weight_decay=(self.weight_decay >= 0, "of at least 0"),
             max_grad_norm=(self.max_grad_norm >= 0, "of at least 0"),
             seed=(0 <= self.seed < 2**32, "from 0 to 4294967295"),
@@ -184,7 +178,7 @@ class RunConfig:
     """Do everything up to the first optimiser step, then stop."""
 
     def __post_init__(self) -> None:
-        _require(
+        require(
             self,
             eval_steps=(self.eval_steps >= 0, "of at least 0"),
             save_steps=(self.save_steps >= 0, "of at least 0"),
@@ -222,7 +216,7 @@ class SamplingConfig:
     """Start of the random draws."""
 
     def __post_init__(self) -> None:
-        _require(
+        require(
             self,
             temperature=(self.temperature >= 0, "of at least 0"),
             top_p=(0 < self.top_p <= 1, "above 0 and at most 1"),
@@ -254,14 +248,14 @@ class PreviewConfig:
     """Everything `data preview` needs."""
 
     data: DataConfig = field(default_factory=DataConfig)
-    model: ModelConfig = field(default_factory=ModelConfig)
+    model: BaseConfig = field(default_factory=BaseConfig)
     rows: Whole = 3
     """Rows to show; counts are always over the whole file."""
     first_row: Whole = 0
     """0-based index of the first row to show."""
 
     def __post_init__(self) -> None:
-        _require(
+        require(
             self,
             rows=(self.rows >= 1, "of at least 1"),
             first_row=(self.first_row >= 0, "of at least 0"),

@@ -15,11 +15,12 @@ from alpaca_lora.config import DataConfig, DemoConfig, FinetuneConfig, LoraConfi
 from alpaca_lora.data.examples import Example, read_examples
 from alpaca_lora.data.files import sample_path
 from alpaca_lora.data.prompts import load_prompt
-from alpaca_lora.errors import UserError
+from alpaca_lora.errors import Interrupted, UserError
 from alpaca_lora.evaluation.exact_match import ExactMatch, exact_match
 from alpaca_lora.model.load import EMBEDDED, find_base, load_base_model, load_base_tokenizer
 from alpaca_lora.model.lora import load_adapter
-from alpaca_lora.training.run import RUN_FILE, finetune
+from alpaca_lora.training.checkpoint import DEMO_MARK
+from alpaca_lora.training.run import finetune
 from alpaca_lora.training.runlog import format_seconds
 
 SHOWN = 8
@@ -32,10 +33,12 @@ _NEW_TOKENS = 12
 def demo_config(output_dir: str, seed: int) -> FinetuneConfig:
     """Give the settings of the demo's fine-tuning."""
     return FinetuneConfig(
-        data=DataConfig(data_path="sample", val_set_size=0),
+        data=DataConfig(data_path="sample"),
         model=_MODEL,
         lora=LoraConfig(lora_r=16, lora_alpha=32),
-        train=TrainConfig(batch_size=16, micro_batch_size=16, num_epochs=2, learning_rate=2e-3, seed=seed),
+        train=TrainConfig(
+            batch_size=16, micro_batch_size=16, num_epochs=2, learning_rate=2e-3, val_set_size=0, seed=seed
+        ),
         run=RunConfig(output_dir=output_dir, logging_steps=20, save_steps=0, eval_steps=0),
     )
 
@@ -60,10 +63,7 @@ def demo(config: DemoConfig) -> None:
     """Show the base fail, plan, fine-tune, and show the same questions answered before and after."""
     console, began = Console(), time.perf_counter()
     output_dir = Path(config.output_dir).expanduser()
-    if output_dir.exists():
-        if any(output_dir.iterdir()) and not (output_dir / RUN_FILE).is_file():
-            raise UserError(f"{output_dir} exists and is not a demo's", fix="give another --output_dir")
-        shutil.rmtree(output_dir)
+    _claim(output_dir)
     questions = held_out_questions()
     console.rule("1. The base model: it knows plain English about a small world, but not how to answer")
     before = measure(None)
@@ -71,7 +71,10 @@ def demo(config: DemoConfig) -> None:
     for index in shown:
         console.print(f"  {_question(questions[index])}\n    -> {_one_line(before.answers[index])!r}", highlight=False)
     console.rule("2. Fine-tuning on the bundled sample instructions")
-    finetune(demo_config(config.output_dir, config.seed), console)
+    try:
+        finetune(demo_config(config.output_dir, config.seed), console)
+    except Interrupted as stop:
+        raise UserError(f"the demo was {stop}", fix="run it again: it starts afresh") from stop
     console.rule("3. The same questions, before and after; none of these facts is in the sample")
     after = measure(output_dir)
     table = Table("question", "base model", "fine-tuned", "expected")
@@ -90,6 +93,15 @@ def demo(config: DemoConfig) -> None:
     console.rule("Next")
     for line in next_commands(config.output_dir):
         console.print(line, highlight=False, soft_wrap=True)
+
+
+def _claim(output_dir: Path) -> None:
+    """Make a fresh folder for the demo; an earlier demo's is replaced, anybody else's is left alone."""
+    if output_dir.exists() and not (output_dir / DEMO_MARK).is_file():
+        raise UserError(f"{output_dir} exists and was not made by a demo", fix="give another --output_dir")
+    shutil.rmtree(output_dir, ignore_errors=True)
+    output_dir.mkdir(parents=True)
+    (output_dir / DEMO_MARK).write_text("Made by `alpaca-lora demo`; the next demo replaces this folder.\n")
 
 
 def next_commands(output_dir: str) -> Sequence[str]:

@@ -176,7 +176,7 @@ def read_examples(data_path: str, *, shape: str = "auto", on_bad_rows: str = "er
 
     Raises `UserError` when nothing can be read or, with `on_bad_rows="error"`, when a row is bad: with file:line,
     the keys found and expected, the row's first 80 characters, and how many more rows fail. An empty answer is no
-    error: such a row is left out, counted, when it is tokenised and has no target.
+    error: such a row teaches to stop at once, and is counted when it is tokenised.
     """
     source = open_rows(data_path)
     if not source.rows:

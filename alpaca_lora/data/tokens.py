@@ -28,7 +28,7 @@ IGNORED = -100
 """Label of a token that is not trained, as in torch's cross entropy."""
 
 _CHUNK_ROWS = 2000
-_CACHE_VERSION = 1
+_CACHE_VERSION = 2
 _CACHE_FILES = 16
 
 

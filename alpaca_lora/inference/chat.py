@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import sys
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
+from contextlib import suppress
+from copy import copy
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -11,7 +13,7 @@ from typing import TYPE_CHECKING, Any
 from alpaca_lora.config import ChatConfig, SamplingConfig
 from alpaca_lora.data.encoder import TextEncoder
 from alpaca_lora.data.examples import Turn
-from alpaca_lora.data.prompts import Prompt, load_prompt
+from alpaca_lora.data.prompts import CHAT_TEMPLATE, Prompt, load_prompt
 from alpaca_lora.data.tokens import encode_prompt
 from alpaca_lora.errors import UserError
 from alpaca_lora.inference.generate import stream_text
@@ -33,6 +35,7 @@ class Talk:
     """A conversation with one base model and the adapters loaded onto it.
 
     Attributes:
+        base_name: the base model, as it was given or recorded.
         prompts: prompt format of each adapter by its name, and of the bare base.
         active: name of the adapter that answers, or `base`.
     """
@@ -41,6 +44,7 @@ class Talk:
     tokenizer: PreTrainedTokenizerFast
     encoder: TextEncoder
     prompts: dict[str, Prompt]
+    base_name: str = ""
     active: str = BASE
     system: str = ""
     turns: list[Turn] = field(default_factory=list[Turn])
@@ -54,42 +58,40 @@ class Talk:
         self.active = name
 
     def answer(self, instruction: str, sampling: SamplingConfig, show: Callable[[str], None], context: str = "") -> str:
-        """Stream the answer to one more turn into `show`; Ctrl-C ends it early. The turn joins the conversation."""
-        turns = [*self.turns, Turn(instruction, context, "")]
-        ids = encode_prompt(self.encoder, self.prompts[self.active], turns, self.system)
-        pieces: list[str] = []
+        """Stream the answer to one more turn into `show`. The turn joins the conversation, even if Ctrl-C cuts it."""
+        turn, text = Turn(instruction, context, ""), ""
+        ids = encode_prompt(self.encoder, self.prompts[self.active], [*self.turns, turn], self.system)
         try:
             for piece in stream_text(self.model, self.tokenizer, ids, sampling):
-                pieces.append(piece)
+                text += piece
                 show(piece)
         except KeyboardInterrupt:
-            show(" [stopped]")
-        text = "".join(pieces)
-        self.turns.append(replace(turns[-1], output=text))
+            self.turns.append(replace(turn, output=text))
+            raise
+        self.turns.append(replace(turn, output=text))
         return text
 
 
 def open_talk(config: ChatConfig) -> Talk:
     """Load the base and every adapter; the last one given is active."""
-    folders = {_short_name(place): _adapter_folder(place) for place in config.adapter}
-    if len(folders) < len(config.adapter):
-        raise UserError("two adapters have the same name", where="--adapter", fix="rename one of the folders")
-    model_config = config.model
+    folders, model_config = _adapter_folders(config.adapter), config.model
     if not model_config.base_model and folders:
         recorded = read_adapter_config(next(iter(folders.values())))
         name, revision = str(recorded.get("base_model_name_or_path") or ""), recorded.get("revision")
         model_config = replace(model_config, base_model=name, base_revision=model_config.base_revision or revision)
+        if name:
+            _note(f"the base model is {name}, as recorded with the adapter; --base_model gives another")
     place = find_base(model_config)
-    tokenizer, notes = load_base_tokenizer(model_config, place)
-    for note in notes:
-        print(f"note: {note}", file=sys.stderr)
+    tokenizer, mended = load_base_tokenizer(model_config, place)
+    for note in mended:
+        _note(note)
     model = load_base_model(model_config, place)
     prompts = {BASE: load_prompt(config.prompt_template_name or "alpaca", tokenizer)}
     for name, folder in folders.items():
         model = load_adapter(model, folder, name)
         prompts[name] = adapter_prompt(folder, tokenizer, config.prompt_template_name)
     model.eval()
-    talk = Talk(model, tokenizer, TextEncoder(tokenizer), prompts)
+    talk = Talk(model, tokenizer, TextEncoder(tokenizer), prompts, place.name)
     talk.switch([*prompts][-1])
     return talk
 
@@ -103,42 +105,61 @@ def adapter_prompt(folder: Path, tokenizer: PreTrainedTokenizerFast, wanted: str
         return load_prompt(str(recorded), tokenizer)
     own = folder / "chat_template.jinja"
     if own.is_file():
-        tokenizer.chat_template = own.read_text(encoding="utf-8")
-        return load_prompt("chat", tokenizer)
+        speaker = copy(tokenizer)  # another adapter on the same base may have another template
+        speaker.chat_template = own.read_text(encoding="utf-8")
+        return load_prompt(CHAT_TEMPLATE, speaker)
     return load_prompt("alpaca", tokenizer)
 
 
 def chat(config: ChatConfig) -> None:
     """Talk in the terminal until /quit, or answer `--prompt` on standard output and leave."""
+    if config.input and config.prompt is None:
+        raise UserError("--input belongs to --prompt, and there is none", fix="--prompt TEXT --input TEXT")
     talk = open_talk(config)
-
-    def show(piece: str) -> None:
-        print(piece, end="", flush=True)
-
     if config.prompt is not None:
-        talk.answer(config.prompt, config.sampling, show, config.input)
+        talk.answer(config.prompt, config.sampling, _show, config.input)
         print()
         return
-    print(f"{config.model.base_model or 'base'} answers with {talk.active}. /help lists the commands.")
-    while True:
+    with suppress(ImportError):  # not on Windows
+        import readline  # noqa: F401  # pyright: ignore[reportUnusedImport]  gives input() arrow keys and a history
+    print(f"{talk.base_name} answers{f' with {talk.active}' if talk.active != BASE else ''}. /help lists the commands.")
+    while (line := _read_line()) not in (None, "/quit"):
         try:
-            line = input("\n> ").strip()
-        except EOFError:
-            print()
-            return
+            _respond(talk, line or "", config.sampling)
         except KeyboardInterrupt:
-            print("\n/quit or Ctrl-D leaves")
-            continue
-        try:
-            if line == "/quit":
-                return
-            if line.startswith("/"):
-                print(_command(talk, line))
-            elif line:
-                talk.answer(line, config.sampling, show)
-                print()
+            print(" [stopped]")
         except UserError as error:
             print(error)
+
+
+def _note(text: str) -> None:
+    print(f"note: {text}", file=sys.stderr)
+
+
+def _show(piece: str) -> None:
+    print(piece, end="", flush=True)
+
+
+def _read_line() -> str | None:
+    """Read what the user types; None at the end of input."""
+    while True:
+        try:
+            return input("\n> ").strip()
+        except EOFError:
+            print()
+            return None
+        except KeyboardInterrupt:
+            print("\n/quit or Ctrl-D leaves")
+        except UnicodeDecodeError as error:
+            print(f"that line cannot be read: {error}")
+
+
+def _respond(talk: Talk, line: str, sampling: SamplingConfig) -> None:
+    if line.startswith("/"):
+        print(_command(talk, line))
+    elif line:
+        talk.answer(line, sampling, _show)
+        print()
 
 
 def _command(talk: Talk, line: str) -> str:
@@ -157,6 +178,18 @@ def _command(talk: Talk, line: str) -> str:
     return _HELP if word == "/help" else f"unknown command {word}\n{_HELP}"
 
 
+def _adapter_folders(places: Sequence[str]) -> dict[str, Path]:
+    """Find each adapter; it is called by the last part of its path or Hub id."""
+    folders: dict[str, Path] = {}
+    for place in places:
+        name = Path(place).expanduser().absolute().name
+        if name in (BASE, *folders):
+            taken = "the bare base model" if name == BASE else "another adapter"
+            raise UserError(f"the adapter {place} has the name of {taken}", fix="rename its folder")
+        folders[name] = _adapter_folder(place)
+    return folders
+
+
 def _adapter_folder(place: str) -> Path:
     folder = Path(place).expanduser()
     if folder.is_dir():
@@ -166,8 +199,3 @@ def _adapter_folder(place: str) -> Path:
     from alpaca_lora.hub import fetch_adapter
 
     return fetch_adapter(place).folder
-
-
-def _short_name(place: str) -> str:
-    """Give the last part of a path; PEFT keeps adapters in modules, whose names may hold no dot."""
-    return Path(place).expanduser().name.replace(".", "_") or place

@@ -17,7 +17,7 @@ import torch
 from transformers import AutoConfig, AutoModelForCausalLM
 from transformers.utils.logging import disable_progress_bar
 
-from alpaca_lora.config import ModelConfig
+from alpaca_lora.config import BaseConfig, ModelConfig
 from alpaca_lora.errors import UserError
 from alpaca_lora.model.device import pick_device, pick_dtype
 from alpaca_lora.model.tokenizer import load_tokenizer
@@ -47,7 +47,7 @@ class BasePlace:
     commit: str | None
 
 
-def find_base(model: ModelConfig) -> BasePlace:
+def find_base(model: BaseConfig) -> BasePlace:
     """Resolve `--base_model`: the embedded model, a local folder, or a Hub id (downloaded, or taken from the cache)."""
     name = model.base_model
     if not name:
@@ -55,9 +55,13 @@ def find_base(model: ModelConfig) -> BasePlace:
             "no base model given",
             fix=f"--base_model FOLDER, a Hub id such as huggyllama/llama-7b, or {EMBEDDED} for the embedded toy",
         )
+    folder = Path(name).expanduser()
+    if model.base_revision and (name == EMBEDDED or folder.is_dir()):
+        raise UserError(
+            f"--base_revision {model.base_revision}: {name} is no Hub id, so it has no revisions", fix="leave it out"
+        )
     if name == EMBEDDED:
         return BasePlace(name, Path(str(resources.files("alpaca_lora") / "assets" / EMBEDDED)), None)
-    folder = Path(name).expanduser()
     if folder.is_dir():
         if not (folder / "config.json").is_file():
             raise UserError(
@@ -75,7 +79,7 @@ def find_base(model: ModelConfig) -> BasePlace:
     return BasePlace(name, folder, commit)
 
 
-def load_base_tokenizer(model: ModelConfig, place: BasePlace) -> tuple[PreTrainedTokenizerFast, list[str]]:
+def load_base_tokenizer(model: BaseConfig, place: BasePlace) -> tuple[PreTrainedTokenizerFast, list[str]]:
     """Load the tokenizer of a base model; the notes say what was mended in it."""
     return load_tokenizer(place.folder, trust_remote_code=model.trust_remote_code)
 

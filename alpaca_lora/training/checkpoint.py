@@ -12,12 +12,17 @@ from pathlib import Path
 from typing import Any
 
 import torch
+from safetensors import SafetensorError
 from safetensors.torch import load_file, save_file
 
 from alpaca_lora.errors import UserError
 
 _NAME = re.compile(r"checkpoint-(\d+)")
 _STATE, _OPTIMIZER = "state.json", "optimizer.safetensors"
+_LOG, _RUN = "log.jsonl", "run.json"
+DEMO_MARK = "demo.txt"
+"""Marks a folder as the demo's own, which the next demo may replace."""
+
 _MOMENTS = ("exp_avg", "exp_avg_sq")
 
 
@@ -30,12 +35,17 @@ class Progress:
         identity: settings, data hash and base that decide the result; compared on resume.
         seconds: training time spent so far.
         target_tokens: target tokens trained so far.
+        loss, eval_loss: nats per target token of the last step, and of the last evaluation.
+        scaler: state of float16's loss scaling; empty in other arithmetic.
     """
 
     step: int
     identity: dict[str, Any]
     seconds: float
     target_tokens: int
+    loss: float
+    eval_loss: float | None
+    scaler: dict[str, Any]
 
 
 def checkpoint_path(output_dir: Path, step: int) -> Path:
@@ -128,7 +138,8 @@ def save_checkpoint(
 
     path = checkpoint_path(output_dir, progress.step)
     write_folder(path, fill)
-    for old in list_checkpoints(output_dir)[:-keep] if keep else []:
+    others = [other for other in list_checkpoints(output_dir) if other != path]
+    for old in others[: len(others) + 1 - keep] if keep else []:
         doomed = old.with_name(f".{old.name}.partial")  # a half-removed checkpoint must not look like a whole one
         old.rename(doomed)
         shutil.rmtree(doomed)
@@ -146,12 +157,16 @@ def optimizer_tensors(optimizer: torch.optim.Optimizer, names: dict[torch.Tensor
 
 def load_optimizer(folder: Path, optimizer: torch.optim.Optimizer, names: dict[torch.Tensor, str], step: int) -> None:
     """Put a checkpoint's moments back into AdamW, bit for bit."""
-    tensors = load_file(folder / _OPTIMIZER)
+    try:
+        tensors = load_file(folder / _OPTIMIZER)
+        moments = {parameter: [tensors[f"{moment}.{name}"] for moment in _MOMENTS] for parameter, name in names.items()}
+    except (OSError, SafetensorError, KeyError) as error:
+        raise _broken(folder, _OPTIMIZER, error) from error
     for group in optimizer.param_groups:
         for parameter in group["params"]:
             state = optimizer.state[parameter]
-            for moment in _MOMENTS:
-                state[moment] = tensors[f"{moment}.{names[parameter]}"].to(parameter.device)
+            for moment, tensor in zip(_MOMENTS, moments[parameter], strict=True):
+                state[moment] = tensor.to(parameter.device)
             state["step"] = torch.tensor(float(step), device=parameter.device if group.get("fused") else "cpu")
 
 
@@ -170,7 +185,31 @@ def read_progress(folder: Path) -> Progress:
             where="--resume_from_checkpoint",
             fix=f"--resume_from_checkpoint {inside[-1]}" if inside else "give the path of a checkpoint-STEP folder",
         )
-    return Progress(**json.loads((folder / _STATE).read_text(encoding="utf-8")))
+    try:
+        return Progress(**json.loads((folder / _STATE).read_text(encoding="utf-8")))
+    except (ValueError, TypeError) as error:
+        raise _broken(folder, _STATE, error) from error
+
+
+def _broken(folder: Path, name: str, error: Exception) -> UserError:
+    earlier = [path for path in list_checkpoints(folder.parent) if path != folder]
+    return UserError(
+        f"the checkpoint's {name} cannot be read: {type(error).__name__}: {error}",
+        where=str(folder / name),
+        why="it is broken, or was written by another version",
+        fix=f"--resume_from_checkpoint {earlier[-1]}" if earlier else "start the run anew",
+    )
+
+
+def set_aside_later(output_dir: Path, step: int) -> list[Path]:
+    """Rename checkpoints after `step` to `abandoned-checkpoint-N`: the run goes on from before them, another way."""
+    aside: list[Path] = []
+    for path in list_checkpoints(output_dir):
+        if int(path.name.rpartition("-")[2]) > step:
+            target = path.with_name(f"abandoned-{path.name}")
+            shutil.rmtree(target, ignore_errors=True)
+            aside.append(path.rename(target))
+    return aside
 
 
 def find_checkpoint(wanted: str | None, output_dir: Path) -> Path | None:
@@ -189,6 +228,17 @@ def find_checkpoint(wanted: str | None, output_dir: Path) -> Path | None:
             why="a new run would overwrite an unfinished or finished one",
             fix="--resume_from_checkpoint auto to go on, another --output_dir, or remove the folder",
         )
+    if output_dir.is_dir():
+        names = {path.name for path in output_dir.iterdir()}
+        if names and (_RUN in names or not names & {_LOG, DEMO_MARK}):
+            found = "a finished run" if _RUN in names else f"other files, such as {min(names)}"
+            raise UserError(
+                f"{output_dir} already holds {found}",
+                why="the run's files would overwrite some of them",
+                fix="give --output_dir a new or empty folder, or remove this one",
+            )
+    elif output_dir.exists():
+        raise UserError(f"--output_dir {output_dir} is a file", fix="give --output_dir a folder")
     return None
 
 

@@ -75,7 +75,7 @@ def project(causal_lm: Any, hidden: Tensor) -> Tensor:
     """Turn hidden states into logits exactly as the model's own forward does.
 
     Beyond the output matrix some families scale (Cohere `logit_scale`, Granite `logits_scaling`) or cap (Gemma 2
-    `final_logit_softcapping`, arXiv 2408.00118) their logits; `check_projection` compares with the model itself.
+    `final_logit_softcapping`, arXiv 2408.00118) their logits; `projection_error` compares with the model itself.
     """
     config = causal_lm.config
     logits = causal_lm.get_output_embeddings()(hidden)

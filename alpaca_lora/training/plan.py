@@ -198,7 +198,9 @@ def _probe(
     if getattr(text, "layer_types", None):
         text.layer_types = text.layer_types[:depth]
     base = AutoModelForCausalLM.from_config(shallow, dtype=dtype).to(device).requires_grad_(False)
-    nats: nn.Module = TargetNats(attach_adapter(base, config.lora, seed=0)).train()
+    short_names = tuple(dict.fromkeys(name.rsplit(".", 1)[-1] for name in config.lora.lora_target_modules))
+    lora = replace(config.lora, lora_target_modules=short_names)  # a layer named in full may be deeper than the probe
+    nats: nn.Module = TargetNats(attach_adapter(base, lora, seed=0)).train()
     trained = [parameter for parameter in nats.parameters() if parameter.requires_grad]
     optimizer = torch.optim.AdamW(trained, lr=1e-4, fused=device.type in ("cpu", "cuda"))
     input_ids = torch.randint(0, text.vocab_size, (rows, length), device=device)

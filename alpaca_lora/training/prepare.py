@@ -11,7 +11,7 @@ import numpy as np
 from numpy.typing import NDArray
 from rich.console import Console
 
-from alpaca_lora.config import RESULT_NEUTRAL, DataConfig, FinetuneConfig, ModelConfig, PreviewConfig, flatten
+from alpaca_lora.config import RESULT_NEUTRAL, BaseConfig, DataConfig, FinetuneConfig, PreviewConfig, flatten
 from alpaca_lora.data.encoder import TextEncoder, tokenizer_fingerprint
 from alpaca_lora.data.examples import split_rows
 from alpaca_lora.data.preview import ledger_lines, row_text
@@ -57,7 +57,7 @@ class Prepared:
 
 
 def read_tokens(
-    data: DataConfig, model: ModelConfig
+    data: DataConfig, model: BaseConfig
 ) -> tuple[BasePlace, PreTrainedTokenizerFast, Prompt, TokenTable, list[str]]:
     """Find the base, read its tokenizer, and tokenise the data under the chosen prompt."""
     place = find_base(model)
@@ -69,13 +69,16 @@ def read_tokens(
 def prepare(config: FinetuneConfig, *, processes: int = 1) -> Prepared:
     """Read everything but the weights, and split off the held-out rows."""
     place, tokenizer, prompt, table, notes = read_tokens(config.data, config.model)
-    held = split_rows(table.ledger.rows_read, config.data.val_set_size)
+    held = split_rows(table.ledger.rows_read, config.train.val_set_size)
     is_held = np.isin(table.rows, list(held))
     train_rows, held_out_rows = np.flatnonzero(~is_held), np.flatnonzero(is_held)
     if not len(train_rows):
         raise UserError("every row that could be used is held out", fix="lower --val_set_size or raise --cutoff_len")
     identity = {key: value for key, value in flatten(config).items() if key not in _NOT_IDENTITY}
+    device = pick_device(config.model.device)
     identity |= {
+        "device": device.type,
+        "dtype": str(pick_dtype(config.model.dtype, device)).removeprefix("torch."),
         "data_sha256": table.data_sha256,
         "base_fingerprint": base_fingerprint(place),
         "prompt_sha256": hashlib.sha256(prompt.fingerprint.encode()).hexdigest(),

@@ -16,7 +16,7 @@ from rich.console import Console
 
 from alpaca_lora.config import FinetuneConfig, flatten
 from alpaca_lora.data.prompts import CHAT_TEMPLATE
-from alpaca_lora.errors import Interrupted, UserError
+from alpaca_lora.errors import UserError
 from alpaca_lora.model.device import pick_device, pick_dtype
 from alpaca_lora.model.load import EMBEDDED, load_base_model
 from alpaca_lora.model.lora import attach_adapter, check_trained, load_weights, reload_error, save_adapter
@@ -30,6 +30,7 @@ from alpaca_lora.training.checkpoint import (
     load_optimizer,
     read_progress,
     save_checkpoint,
+    set_aside_later,
     write_folder,
 )
 from alpaca_lora.training.loop import Parts, Position, train
@@ -51,8 +52,6 @@ def finetune(config: FinetuneConfig, console: Console | None = None) -> Path:
         Interrupted: SIGINT or SIGTERM arrived; a checkpoint was saved.
     """
     output_dir = Path(config.run.output_dir).expanduser()
-    checkpoint = find_checkpoint(config.run.resume_from_checkpoint, output_dir)
-    progress = read_progress(checkpoint) if checkpoint else None
     device = pick_device(config.model.device)
     dtype = pick_dtype(config.model.dtype, device)
     mixed = {torch.bfloat16: "bf16", torch.float16: "fp16"}.get(dtype, "no")
@@ -64,6 +63,9 @@ def finetune(config: FinetuneConfig, console: Console | None = None) -> Path:
             fix=f"--batch_size {accelerator.num_processes} or more, or start fewer processes",
         )
     with accelerator.main_process_first():
+        clear_leftovers(output_dir)
+        checkpoint = find_checkpoint(config.run.resume_from_checkpoint, output_dir)
+        progress = read_progress(checkpoint) if checkpoint else None
         ready = prepare(config, processes=accelerator.num_processes)
     tell_data(config, ready, console)
     if progress:
@@ -72,19 +74,30 @@ def finetune(config: FinetuneConfig, console: Console | None = None) -> Path:
     if accelerator.is_main_process:
         tell_plan(config, ready, console)
     model = _load_model(config, ready)
+    optimizer, names = _make_optimizer(config, model)
+    position = Position()
+    if checkpoint and progress:
+        load_weights(model, checkpoint)
+        load_optimizer(checkpoint, optimizer, names, progress.step)
+        position = Position(progress.step, progress.target_tokens, progress.seconds, progress.loss, progress.eval_loss)
+        if accelerator.scaler is not None and progress.scaler:
+            accelerator.scaler.load_state_dict(progress.scaler)
     if config.run.dry_run:
         print_lines(console, "dry run: everything up to the first step went well; nothing was trained or written")
         return output_dir
     if accelerator.is_main_process:
         output_dir.mkdir(parents=True, exist_ok=True)
-        clear_leftovers(output_dir)
+        if checkpoint and checkpoint.parent.resolve() == output_dir.resolve():
+            later = set_aside_later(output_dir, position.step)
+            print_lines(console, *(f"set aside a later checkpoint as {path.name}" for path in later))
     accelerator.wait_for_everyone()
-    position = _train(config, ready, model, accelerator, console, checkpoint, progress)
+    position = _train(config, ready, model, accelerator, console, position, optimizer, names)
     if accelerator.is_main_process:
         with warnings.catch_warnings():
             warnings.filterwarnings("ignore", message=".*Already found a `peft_config`.*")
             _finish(config, ready, model, output_dir, position, console)
     accelerator.wait_for_everyone()
+    accelerator.end_training()
     return output_dir
 
 
@@ -109,35 +122,34 @@ def _load_model(config: FinetuneConfig, ready: Prepared) -> Any:
     return attach_adapter(base, config.lora, seed=config.train.seed)
 
 
+def _make_optimizer(config: FinetuneConfig, model: Any) -> tuple[torch.optim.AdamW, dict[torch.Tensor, str]]:
+    """Make AdamW over the adapter (arXiv 1711.05101); return it with the name of each trained parameter."""
+    names = {parameter: name for name, parameter in model.named_parameters() if parameter.requires_grad}
+    train = config.train
+    fused = model.device.type in ("cpu", "cuda")
+    return torch.optim.AdamW(names, lr=train.learning_rate, weight_decay=train.weight_decay, fused=fused), names
+
+
 def _train(
     config: FinetuneConfig,
     ready: Prepared,
     model: Any,
     accelerator: Accelerator,
     console: Console,
-    checkpoint: Path | None,
-    progress: Progress | None,
+    position: Position,
+    optimizer: torch.optim.AdamW,
+    names: dict[torch.Tensor, str],
 ) -> Position:
     output_dir = Path(config.run.output_dir).expanduser()
     steps = total_steps(len(ready.train_rows), config.train)
-    names = {parameter: name for name, parameter in model.named_parameters() if parameter.requires_grad}
-    fused = accelerator.device.type in ("cpu", "cuda")
-    optimizer = torch.optim.AdamW(
-        names, lr=config.train.learning_rate, weight_decay=config.train.weight_decay, fused=fused
-    )
-    position = Position()
-    if checkpoint and progress:
-        load_weights(model, checkpoint)
-        load_optimizer(checkpoint, optimizer, names, progress.step)
-        position = Position(progress.step, progress.target_tokens, progress.seconds)
     nats, prepared = accelerator.prepare(TargetNats(model), optimizer)
-    raw = optimizer
 
     def save(at: Position) -> None:
         if accelerator.is_main_process:
-            state = Progress(at.step, ready.identity, at.seconds, at.target_tokens)
+            scaler = accelerator.scaler.state_dict() if accelerator.scaler is not None else {}
+            state = Progress(at.step, ready.identity, at.seconds, at.target_tokens, at.loss, at.eval_loss, scaler)
             path = save_checkpoint(
-                output_dir, state, lambda folder: _write_adapter(config, ready, model, folder), raw, names,
+                output_dir, state, lambda folder: _write_adapter(config, ready, model, folder), optimizer, names,
                 keep=config.run.save_total_limit,
             )  # fmt: skip
             log.say(f"saved   {path}")
@@ -150,16 +162,13 @@ def _train(
     run_name = config.run.run_name or output_dir.name
     with log:
         log.open_trackers(config.run.report_to, project=config.run.project, run_name=run_name, settings=flatten(config))
-        try:
-            return train(parts, config.train, config.run, steps, position)
-        except Interrupted as stop:
-            log.say(f"{stop}; to go on, repeat the command with --resume_from_checkpoint auto")
-            raise
+        return train(parts, config.train, config.run, steps, position)
 
 
 def _write_adapter(config: FinetuneConfig, ready: Prepared, model: Any, folder: Path) -> None:
-    name = ready.place.name if ready.place.commit or ready.place.name == EMBEDDED else str(ready.place.folder)
+    name = ready.place.name if ready.place.commit or ready.place.name == EMBEDDED else str(ready.place.folder.resolve())
     save_adapter(model, folder, base_name=name, base_revision=ready.place.commit)
+    (folder / "chat_template.jinja").write_text(ready.prompt.jinja(), encoding="utf-8")
     if config.data.prompt_template_name != CHAT_TEMPLATE:
         (folder / TEMPLATE_FILE).write_text(ready.prompt.fingerprint, encoding="utf-8")
 
@@ -188,6 +197,7 @@ def _finish(
 
     staged = output_dir / "final"
     write_folder(staged, fill)
+    (output_dir / RUN_FILE).unlink(missing_ok=True)  # present only beside the adapter it describes
     for path in sorted(staged.iterdir(), key=lambda path: path.name == RUN_FILE):
         path.replace(output_dir / path.name)
     staged.rmdir()
@@ -204,6 +214,8 @@ def _run_record(config: FinetuneConfig, ready: Prepared, position: Position) -> 
     return {
         "finished": datetime.now(UTC).isoformat(timespec="seconds"),
         "base_model": ready.place.name,
+        "dtype": ready.identity["dtype"],
+        "device": ready.identity["device"],
         "base_commit": ready.place.commit,
         "base_fingerprint": ready.identity["base_fingerprint"],
         "data_path": config.data.data_path,

@@ -93,6 +93,11 @@ class RunLog:
                 raise UserError(
                     f"--report_to {name} needs a package that is not installed", fix="pip install 'alpaca-lora[track]'"
                 ) from error
+            except Exception as error:  # each tracker raises its own when it is not logged in or cannot be reached
+                raise UserError(
+                    f"--report_to {name} cannot be opened: {type(error).__name__}: {error}",
+                    fix="log in to it, or leave it out; nothing was trained yet",
+                ) from error
             flat = {
                 key: value if isinstance(value, (int, float, str, bool)) else str(value)
                 for key, value in settings.items()

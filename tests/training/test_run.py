@@ -59,10 +59,19 @@ def _own_cache(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
 
 def make_config(base: Path, rows: Path, output_dir: Path, **train: Any) -> FinetuneConfig:
     return FinetuneConfig(
-        data=DataConfig(data_path=str(rows), val_set_size=6),
+        data=DataConfig(data_path=str(rows)),
         model=ModelConfig(base_model=str(base), dtype="float32", device="cpu"),
         lora=LoraConfig(lora_r=4, lora_dropout=0.2),
-        train=TrainConfig(**{"batch_size": 4, "micro_batch_size": 2, "max_steps": 8, "learning_rate": 5e-3, **train}),
+        train=TrainConfig(
+            **{
+                "batch_size": 4,
+                "micro_batch_size": 2,
+                "max_steps": 8,
+                "learning_rate": 5e-3,
+                "val_set_size": 6,
+                **train,
+            }
+        ),
         run=RunConfig(output_dir=str(output_dir), logging_steps=1, save_steps=3, eval_steps=4),
     )
 
@@ -274,7 +283,7 @@ def test_every_setting_of_the_optimisation_has_an_effect(
         ("train", "max_steps", 5), ("lora", "lora_r", 8), ("lora", "lora_alpha", 4), ("lora", "lora_dropout", 0.0),
         ("lora", "lora_target_modules", ("q_proj",)), ("lora", "use_rslora", True), ("lora", "use_dora", True),
         ("lora", "init_lora_weights", "gaussian"), ("data", "train_on_inputs", True), ("data", "cutoff_len", 90),
-        ("data", "prompt_template_name", "alpaca_short"), ("data", "val_set_size", 10), ("model", "dtype", "bfloat16"),
+        ("data", "prompt_template_name", "alpaca_short"), ("train", "val_set_size", 10), ("model", "dtype", "bfloat16"),
     ]  # fmt: skip
     seen = {weights(finished)}
     for number, (group, name, value) in enumerate(changes):
