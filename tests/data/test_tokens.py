@@ -191,6 +191,19 @@ def test_rows_that_fit_lose_nothing(sparse: tuple[Prompt, TextEncoder]) -> None:
         )
 
 
+def test_only_what_stands_behind_the_end_of_an_answer_is_lost() -> None:
+    """Chat templates write a line break after the token that ends an answer; cutting it loses no end."""
+    line = "'<|im_start|>' + message['role'] + message['content'] + '<|im_end|>\\n'"
+    template = f"{{% for message in messages %}}{{{{ {line} }}}}{{% endfor %}}"
+    tokenizer = llama3_style(vocab_size=BYTES_ONLY, chat_template=template)
+    prompt, encoder, rows = load_prompt("chat", tokenizer), TextEncoder(tokenizer), LEDGER_ROWS[:1]
+    whole = tokenize_examples(rows, prompt, encoder, UNCUT)
+    cut = tokenize_examples(rows, prompt, encoder, DataConfig(cutoff_len=whole.ledger.tokens - 1)).ledger
+    assert (cut.rows_cut, cut.tokens_lost, cut.eos_lost) == (1, 1, 0)
+    assert cut.target_tokens == whole.ledger.target_tokens
+    assert tokenize_examples(rows, prompt, encoder, DataConfig(cutoff_len=cut.tokens - 1)).ledger.eos_lost == 1
+
+
 def test_a_dropped_row_with_an_empty_answer_is_not_counted_as_kept(sparse: tuple[Prompt, TextEncoder]) -> None:
     rows = [*LEDGER_ROWS[:1], Example((Turn("abcdefgh", "", ""),), "", 1)]
     ledger = tokenize_examples(rows, *sparse, DataConfig(cutoff_len=9)).ledger
