@@ -5,6 +5,7 @@ from __future__ import annotations
 import io
 import json
 import random
+import struct
 from pathlib import Path
 from typing import Any
 
@@ -64,7 +65,10 @@ def random_texts(count: int) -> list[str]:
 def plain_text(count: int = 3000) -> list[str]:
     draw = random.Random(0)
     words = [a + b for a in ("sun", "the", "sky", "mo", "gre", "tra", "wa", "lo") for b in ("", "n", "en", "ter", "s")]
-    return [" ".join(draw.choices(words, k=12)).capitalize() + f" {number}.  End" for number in range(count)]
+    spaces = [" " * draw.choice([1, 2, 4, 8, 13]) for _ in range(count)]
+    return [
+        " ".join(draw.choices(words, k=12)).capitalize() + f"{space}{number}." for number, space in enumerate(spaces)
+    ]
 
 
 def train_sentencepiece(folder: Path, **settings: Any) -> Path:
@@ -85,6 +89,16 @@ def train_sentencepiece(folder: Path, **settings: Any) -> Path:
     sentencepiece.SentencePieceTrainer.train(sentence_iterator=sentences, model_writer=model, **llama | settings)
     (folder / "tokenizer.model").write_bytes(model.getvalue())
     return folder
+
+
+def set_scores(path: Path, pieces: list[str], score: float) -> None:
+    """Give pieces of a `tokenizer.model` another score: the float after the text, in its serialised form."""
+    data = path.read_bytes()
+    for piece in pieces:
+        text = piece.encode()
+        head, key, rest = data.partition(b"\x0a" + bytes([len(text)]) + text + b"\x15")
+        data = head + key + struct.pack("<f", score) + rest[4:]
+    path.write_bytes(data)
 
 
 def reference(folder: Path) -> sentencepiece.SentencePieceProcessor:

@@ -10,7 +10,15 @@ from typing import Any
 
 import pytest
 import sentencepiece
-from tokenizer_folders import ODD, random_texts, reference, train_byte_level, train_sentencepiece, write_json
+from tokenizer_folders import (
+    ODD,
+    random_texts,
+    reference,
+    set_scores,
+    train_byte_level,
+    train_sentencepiece,
+    write_json,
+)
 from tokenizers import AddedToken, Tokenizer, models
 from transformers import AutoTokenizer, LlamaTokenizer
 
@@ -116,17 +124,25 @@ def test_a_model_that_cannot_be_carried_over_is_refused(tmp_path: Path, settings
     assert "tokenizer.json" in error.value.fix
 
 
-def test_equal_scores_are_refused(folder: Path) -> None:
+def test_runs_of_spaces_may_share_a_score_as_llamas_do(folder: Path) -> None:
     path = folder / "tokenizer.model"
-    pieces = reference(folder)
-    longer = [index for index in range(450) if pieces.get_score(index) < 0 and len(pieces.id_to_piece(index)) == 3]
-    first, second = (
-        b"\x0a" + bytes([len(text)]) + text for text in (pieces.id_to_piece(i).encode() for i in longer[:2])
-    )
-    data = path.read_bytes()
-    start = data.index(second) + len(second)
-    score = data[data.index(first) + len(first) :][:5]
-    path.write_bytes(data[:start] + score + data[start + 5 :])
+    pieces = [reference(folder).id_to_piece(index) for index in range(450)]
+    runs = [piece for piece in pieces if set(piece) == {"▁"} and len(piece) > 1]
+    assert len(runs) > 3
+    set_scores(path, runs, -1e9)
+    texts = [
+        *(" " * count for count in range(60)),
+        *(f"the{' ' * count}sun" for count in range(60)),
+        *random_texts(300),
+    ]
+    tokenizer, _ = load_tokenizer(folder)
+    assert tokenizer(texts)["input_ids"] == with_bos(reference(folder), texts)
+
+
+def test_other_equal_scores_are_refused(folder: Path) -> None:
+    pieces = [reference(folder).id_to_piece(index) for index in range(450)]
+    words = [piece for piece in pieces if len(piece) == 3 and piece.strip("▁").isalpha()]
+    set_scores(folder / "tokenizer.model", words[:2], -50.5)
     with pytest.raises(UserError, match="share a score"):
         load_tokenizer(folder)
 
