@@ -1,6 +1,6 @@
 """Write the small world: the corpus the base model reads, the sample instructions and the held-out questions.
 
-    python scripts/make_world.py --corpus corpus.txt
+    python scripts/make_world.py --corpus FOLDER
 
 The same seed gives the same bytes on every platform and Python.
 """
@@ -13,16 +13,19 @@ import json
 from pathlib import Path
 
 from world.corpus import documents
+from world.entries import entry_documents
 from world.questions import Row, instruction_rows
 
 SEED = 20261124
-ROUNDS = 150
+ROUNDS = {"plain": 150, "entries": 40}
+"""Rounds over all facts in the corpus of each pretraining stage."""
 SAMPLE_FOLDER = Path(__file__).parents[1] / "alpaca_lora" / "assets" / "sample"
 
 
-def corpus_documents() -> list[str]:
-    """Give the documents of the recorded seed."""
-    return list(documents(SEED, ROUNDS))
+def corpus_documents(stage: str) -> list[str]:
+    """Give the documents of a pretraining stage."""
+    write = documents if stage == "plain" else entry_documents
+    return list(write(SEED, ROUNDS[stage]))
 
 
 def corpus_bytes(texts: list[str]) -> bytes:
@@ -42,17 +45,18 @@ def rows_bytes(rows: list[Row]) -> bytes:
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--corpus", type=Path, help="write the corpus to this file too (JSON Lines of strings)")
-    corpus = parser.parse_args().corpus
+    parser.add_argument("--corpus", type=Path, help="write the corpus to this folder too, a document a line")
+    folder = parser.parse_args().corpus
     rows = instruction_rows(SEED)
     SAMPLE_FOLDER.mkdir(parents=True, exist_ok=True)
     (SAMPLE_FOLDER / "sample.json").write_bytes(rows_bytes(rows.sample))
     (SAMPLE_FOLDER / "held_out.json").write_bytes(rows_bytes(rows.held_out))
-    texts = corpus_documents()
-    if corpus:
-        corpus.write_bytes(corpus_bytes(texts))
     print(f"{len(rows.sample)} sample rows, {len(rows.held_out)} held-out questions")
-    print(f"{len(texts)} documents, {sum(map(len, texts))} characters, sha256 {corpus_sha256(texts)}")
+    for stage in ROUNDS:
+        texts = corpus_documents(stage)
+        if folder:
+            (folder / f"{stage}.jsonl").write_bytes(corpus_bytes(texts))
+        print(f"{stage}: {len(texts)} documents, {sum(map(len, texts))} characters, sha256 {corpus_sha256(texts)}")
 
 
 if __name__ == "__main__":

@@ -19,11 +19,12 @@ import time
 from collections.abc import Iterator
 from importlib.metadata import version
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import sentencepiece
 import torch
-from make_world import SEED, corpus_documents, corpus_sha256
+from make_world import ROUNDS, SEED, corpus_documents, corpus_sha256
 from safetensors.torch import save_file
 from transformers import LlamaConfig, LlamaForCausalLM
 
@@ -33,7 +34,9 @@ MODEL_FOLDER = Path(__file__).parents[1] / "alpaca_lora" / "assets" / "alpaca-ti
 VOCAB_SIZE = 2048
 SEQUENCE_TOKENS = 128
 BATCH_SEQUENCES = 16
-PEAK_LEARNING_RATE = 3e-3
+FIRST_STAGE = "plain"
+STEPS = {"plain": 5000, "entries": 2000}
+PEAK_LEARNING_RATE = {"plain": 3e-3, "entries": 2e-3}
 WARMUP_STEPS = 50
 MOMENTUM = 0.95
 WEIGHT_DECAY = 0.1
@@ -105,12 +108,13 @@ def batches(rows: list[list[int]], steps: int) -> Iterator[torch.Tensor]:
         yield torch.stack([ids[i : i + SEQUENCE_TOKENS + 1] for i in range(0, needed, SEQUENCE_TOKENS)])
 
 
-def learning_rate(step: int, steps: int) -> float:
-    """Rise to the peak over the warm-up, then fall along a cosine to a twentieth of it."""
+def learning_rate(step: int, stage: str) -> float:
+    """Rise to the stage's peak over the warm-up, then fall along a cosine to a twentieth of it."""
+    steps, peak = STEPS[stage], PEAK_LEARNING_RATE[stage]
     if step < WARMUP_STEPS:
-        return PEAK_LEARNING_RATE * (step + 1) / WARMUP_STEPS
+        return peak * (step + 1) / WARMUP_STEPS
     done = (step - WARMUP_STEPS) / max(1, steps - WARMUP_STEPS)
-    return PEAK_LEARNING_RATE * (0.05 + 0.95 * 0.5 * (1 + math.cos(math.pi * done)))
+    return peak * (0.05 + 0.95 * 0.5 * (1 + math.cos(math.pi * done)))
 
 
 class Muon(torch.optim.Optimizer):
@@ -152,14 +156,14 @@ def optimizers(model: LlamaForCausalLM) -> list[torch.optim.Optimizer]:
     return [Muon(matrices), torch.optim.AdamW(others, betas=(0.9, 0.95), weight_decay=0.0, fused=True)]
 
 
-def train(model: LlamaForCausalLM, rows: list[list[int]], steps: int) -> float:
+def train(model: LlamaForCausalLM, rows: list[list[int]], stage: str) -> float:
     """Minimise next-token cross entropy; give the mean loss in nats of the last 100 steps."""
-    chosen = optimizers(model)
+    steps, chosen = STEPS[stage], optimizers(model)
     losses: list[float] = []
     start = time.monotonic()
     for step, ids in enumerate(batches(rows, steps)):
         for optimizer in chosen:
-            optimizer.param_groups[0]["lr"] = learning_rate(step, steps)
+            optimizer.param_groups[0]["lr"] = learning_rate(step, stage)
         logits = model(ids[:, :-1], use_cache=False).logits
         loss = torch.nn.functional.cross_entropy(logits.flatten(0, 1), ids[:, 1:].flatten())
         loss.backward()
@@ -175,8 +179,8 @@ def train(model: LlamaForCausalLM, rows: list[list[int]], steps: int) -> float:
     return float(np.mean(losses))
 
 
-def save(model: LlamaForCausalLM, folder: Path) -> str:
-    """Write the weights rounded to bfloat16 with their configuration; give the file's sha256."""
+def save(model: LlamaForCausalLM, folder: Path) -> None:
+    """Write the weights rounded to bfloat16 with their configuration."""
     weights = {name: weight.detach().to(torch.bfloat16).contiguous() for name, weight in model.state_dict().items()}
     path = folder / "model.safetensors"
     save_file(weights, path, metadata={"format": "pt"})
@@ -185,44 +189,58 @@ def save(model: LlamaForCausalLM, folder: Path) -> str:
     model.config.dtype = torch.bfloat16
     model.config.save_pretrained(folder)
     model.generation_config.save_pretrained(folder)
-    return hashlib.sha256(path.read_bytes()).hexdigest()
+
+
+def run_stage(stage: str, folder: Path) -> dict[str, Any]:
+    """Train on one stage's corpus, from the weights in the folder or for the first stage from nothing."""
+    texts = corpus_documents(stage)
+    if stage == FIRST_STAGE:
+        folder.mkdir(parents=True, exist_ok=True)
+        (folder / "tokenizer.model").write_bytes(train_tokenizer(texts[:20000]))
+        save_tokenizer(folder)
+        model = LlamaForCausalLM(model_config())
+    else:
+        model = LlamaForCausalLM.from_pretrained(folder, dtype=torch.float32)
+    pieces = sentencepiece.SentencePieceProcessor(model_file=str(folder / "tokenizer.model"))
+    rows = pieces.encode(texts, add_bos=True, add_eos=True)
+    print(f"{stage}: {sum(map(len, rows))} tokens in the corpus, {model.num_parameters()} parameters", flush=True)
+    start = time.monotonic()
+    loss = train(model, rows, stage)
+    save(model, folder)
+    return {
+        "corpus_sha256": corpus_sha256(texts),
+        "corpus_documents": len(texts),
+        "corpus_tokens": sum(map(len, rows)),
+        "steps": STEPS[stage],
+        "tokens": STEPS[stage] * BATCH_SEQUENCES * SEQUENCE_TOKENS,
+        "seconds": round(time.monotonic() - start),
+        "loss": round(loss, 4),
+    }
 
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--steps", type=int, default=6000)
-    parser.add_argument("--threads", type=int, default=2)
     parser.add_argument("--output", type=Path, default=MODEL_FOLDER)
+    parser.add_argument("--stage", choices=list(ROUNDS), help="run this stage alone, on what the folder holds")
     arguments = parser.parse_args()
-    torch.set_num_threads(arguments.threads)
-    torch.manual_seed(SEED)
-    texts = corpus_documents()
+    torch.set_num_threads(2)
     folder: Path = arguments.output
-    folder.mkdir(parents=True, exist_ok=True)
-    (folder / "tokenizer.model").write_bytes(train_tokenizer(texts[:20000]))
-    save_tokenizer(folder)
-    pieces = sentencepiece.SentencePieceProcessor(model_file=str(folder / "tokenizer.model"))
-    rows = pieces.encode(texts, add_bos=True, add_eos=True)
-    model = LlamaForCausalLM(model_config())
-    print(f"{sum(map(len, rows))} tokens in the corpus, {model.num_parameters()} parameters", flush=True)
-    start = time.monotonic()
-    loss = train(model, rows, arguments.steps)
-    facts = {
-        "seed": SEED,
-        "corpus_sha256": corpus_sha256(texts),
-        "corpus_documents": len(texts),
-        "corpus_tokens": sum(map(len, rows)),
-        "parameters": model.num_parameters(),
-        "steps": arguments.steps,
-        "tokens": arguments.steps * BATCH_SEQUENCES * SEQUENCE_TOKENS,
-        "seconds": round(time.monotonic() - start),
-        "loss": round(loss, 4),
-        "weights_sha256": save(model, folder),
-        "python": platform.python_version(),
-        "versions": {name: version(name) for name in ("torch", "transformers", "sentencepiece", "numpy")},
-    }
-    (folder / "pretraining.json").write_text(json.dumps(facts, indent=2) + "\n", encoding="utf-8")
-    print(json.dumps(facts, indent=2))
+    record_path = folder / "pretraining.json"
+    goes_on = arguments.stage not in (None, FIRST_STAGE)
+    done = json.loads(record_path.read_text(encoding="utf-8"))["stages"] if goes_on else {}
+    for stage in [arguments.stage] if arguments.stage else list(ROUNDS):
+        torch.manual_seed(SEED)
+        done[stage] = run_stage(stage, folder)
+        weights = (folder / "model.safetensors").read_bytes()
+        record = {
+            "seed": SEED,
+            "weights_sha256": hashlib.sha256(weights).hexdigest(),
+            "stages": done,
+            "python": platform.python_version(),
+            "versions": {name: version(name) for name in ("torch", "transformers", "sentencepiece", "numpy")},
+        }
+        record_path.write_text(json.dumps(record, indent=2) + "\n", encoding="utf-8")
+    print(record_path.read_text(encoding="utf-8"))
 
 
 if __name__ == "__main__":

@@ -35,8 +35,8 @@ def documents(seed: int, rounds: int) -> Iterator[str]:
     vocabulary = sorted({word for _, fact in stated for word in fact})
     for number in range(rounds):
         sentences = {item: _sentence(*item, first_phrasing[item] + number, dice) for item in stated}
-        texts = [_laid_out(group, dice) for group in _grouped(sentences, number, dice)]
-        texts += [_laid_out(story(dice, vocabulary), dice) for _ in range(len(texts) // 4)]
+        texts = [laid_out(group, dice) for group in _grouped(sentences, number, dice)]
+        texts += [laid_out(story(dice, vocabulary), dice) for _ in range(len(texts) // 4)]
         yield from dice.shuffled(texts)
 
 
@@ -60,7 +60,7 @@ def _grouped(sentences: dict[tuple[Relation, Fact], str], number: int, dice: Dic
         start += size
 
 
-def _laid_out(sentences: list[str], dice: Dice) -> str:
+def laid_out(sentences: list[str], dice: Dice) -> str:
     """Join sentences by spaces or line ends, or wrap the text at a drawn width, so that any word may begin a line."""
     layout = dice.below(4)
     if layout == 0:

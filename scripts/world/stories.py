@@ -50,6 +50,12 @@ def story(dice: Dice, words: list[str]) -> list[str]:
     return _message(dice, words)
 
 
+def filler(dice: Dice) -> str:
+    """Give one sentence of a story, out of its place."""
+    (a, b), t = dice.shuffled(_PEOPLE)[:2], dice.pick(_THINGS)
+    return _end(dice, a, b, t)
+
+
 def _belongings(dice: Dice) -> list[str]:
     (a, b), (t, u) = dice.shuffled(_PEOPLE)[:2], dice.shuffled(_THINGS)[:2]
     c, d = dice.shuffled(_COLOURS)[:2]
