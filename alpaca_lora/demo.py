@@ -63,7 +63,7 @@ def demo(config: DemoConfig) -> None:
     """Show the base fail, plan, fine-tune, and show the same questions answered before and after."""
     console, began = Console(), time.perf_counter()
     output_dir = Path(config.output_dir).expanduser()
-    _claim(output_dir)
+    claim_folder(output_dir)
     questions = held_out_questions()
     console.rule("1. The base model: it knows plain English about a small world, but not how to answer")
     before = measure(None)
@@ -95,7 +95,7 @@ def demo(config: DemoConfig) -> None:
         console.print(line, highlight=False, soft_wrap=True)
 
 
-def _claim(output_dir: Path) -> None:
+def claim_folder(output_dir: Path) -> None:
     """Make a fresh folder for the demo; an earlier demo's is replaced, anybody else's is left alone."""
     if output_dir.exists() and not (output_dir / DEMO_MARK).is_file():
         raise UserError(f"{output_dir} exists and was not made by a demo", fix="give another --output_dir")

@@ -43,6 +43,12 @@ def render_example(prompt: Prompt, example: Example) -> list[Segment]:
     return prompt.render(example.turns, example.system, open_ended=False)
 
 
+def end_token(prompt: Prompt) -> str:
+    """Give the token that training taught to write after an answer: EOS, or what a chat template ends a turn with."""
+    segments = prompt.render([Turn("question", "", "answer")], "", open_ended=False)
+    return [segment.text for segment in segments if segment.is_target][-1]
+
+
 def template_names() -> list[str]:
     """List the built-in templates."""
     return sorted(path.name.removesuffix(".json") for path in _template_folder().iterdir())

@@ -19,11 +19,15 @@ _BATCH_ROWS = 64
 _INCOMPLETE = "�"
 
 
-def stop_ids(model: Any, tokenizer: PreTrainedTokenizerFast) -> frozenset[int]:
-    """Give the ids that end an answer: the tokenizer's EOS and what the model's generation config adds to it."""
+def stop_ids(model: Any, tokenizer: PreTrainedTokenizerFast, end: str = "") -> frozenset[int]:
+    """Give the ids that end an answer: the tokenizer's EOS, what the model's generation config adds, and `end`.
+
+    `end` is the prompt's end token, which need not be EOS: chat templates end a turn with one of their own.
+    """
     configured = model.generation_config.eos_token_id
     more = configured if isinstance(configured, list) else [configured]
-    return frozenset(int(token) for token in [tokenizer.eos_token_id, *more] if isinstance(token, int))
+    own = [tokenizer.convert_tokens_to_ids(end)] if end in tokenizer.all_special_tokens else []
+    return frozenset(int(token) for token in [tokenizer.eos_token_id, *more, *own] if isinstance(token, int))
 
 
 def choose_tokens(logits: Tensor, sampling: SamplingConfig, generator: torch.Generator | None) -> Tensor:
@@ -114,12 +118,14 @@ def stream_text(
     prompt_ids: Sequence[int],
     sampling: SamplingConfig,
     answer: Answer | None = None,
+    *,
+    end: str = "",
 ) -> Iterator[str]:
     """Yield an answer's text piece by piece; a character split over tokens comes whole, in one piece."""
     answer = answer if answer is not None else Answer()
 
     def tokens() -> Iterator[int]:
-        for (token,) in generate_ids(model, [prompt_ids], sampling, stop_ids(model, tokenizer)):
+        for (token,) in generate_ids(model, [prompt_ids], sampling, stop_ids(model, tokenizer, end)):
             if token is None:
                 answer.finished = "stop"
                 return
@@ -165,10 +171,15 @@ def decode_answer(tokenizer: PreTrainedTokenizerFast, ids: Sequence[int]) -> str
 
 
 def answer_prompts(
-    model: Any, tokenizer: PreTrainedTokenizerFast, prompts: Sequence[Sequence[int]], sampling: SamplingConfig
+    model: Any,
+    tokenizer: PreTrainedTokenizerFast,
+    prompts: Sequence[Sequence[int]],
+    sampling: SamplingConfig,
+    *,
+    end: str = "",
 ) -> list[str]:
     """Answer many prompts, those of like length together; the answers come in the prompts' order."""
-    stops = stop_ids(model, tokenizer)
+    stops = stop_ids(model, tokenizer, end)
     answers = [""] * len(prompts)
     order = sorted(range(len(prompts)), key=lambda index: len(prompts[index]))
     for first in range(0, len(order), _BATCH_ROWS):
