@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 from alpaca_lora.config import SamplingConfig
 from alpaca_lora.data.encoder import TextEncoder
 from alpaca_lora.data.examples import Example
-from alpaca_lora.data.prompts import Prompt
+from alpaca_lora.data.prompts import Prompt, end_token
 from alpaca_lora.data.tokens import encode_prompt
 from alpaca_lora.inference.generate import answer_prompts
 
@@ -41,5 +41,7 @@ def exact_match(
     """Answer the last question of every example greedily and compare with its answer."""
     encoder = TextEncoder(tokenizer)
     prompts = [encode_prompt(encoder, prompt, example.turns, example.system) for example in examples]
-    answers = answer_prompts(model, tokenizer, prompts, SamplingConfig(max_new_tokens=max_new_tokens))
+    answers = answer_prompts(
+        model, tokenizer, prompts, SamplingConfig(max_new_tokens=max_new_tokens), end=end_token(prompt)
+    )
     return ExactMatch(answers, [example.turns[-1].output for example in examples])

@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Any
 from alpaca_lora.config import ChatConfig, SamplingConfig
 from alpaca_lora.data.encoder import TextEncoder
 from alpaca_lora.data.examples import Turn
-from alpaca_lora.data.prompts import CHAT_TEMPLATE, Prompt, load_prompt
+from alpaca_lora.data.prompts import CHAT_TEMPLATE, Prompt, end_token, load_prompt
 from alpaca_lora.data.tokens import encode_prompt
 from alpaca_lora.errors import UserError
 from alpaca_lora.inference.generate import stream_text
@@ -60,9 +60,10 @@ class Talk:
     def answer(self, instruction: str, sampling: SamplingConfig, show: Callable[[str], None], context: str = "") -> str:
         """Stream the answer to one more turn into `show`. The turn joins the conversation, even if Ctrl-C cuts it."""
         turn, text = Turn(instruction, context, ""), ""
-        ids = encode_prompt(self.encoder, self.prompts[self.active], [*self.turns, turn], self.system)
+        prompt = self.prompts[self.active]
+        ids = encode_prompt(self.encoder, prompt, [*self.turns, turn], self.system)
         try:
-            for piece in stream_text(self.model, self.tokenizer, ids, sampling):
+            for piece in stream_text(self.model, self.tokenizer, ids, sampling, end=end_token(prompt)):
                 text += piece
                 show(piece)
         except KeyboardInterrupt:
