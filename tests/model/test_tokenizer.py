@@ -267,6 +267,20 @@ def test_a_padding_token_with_a_row_stays(folder: Path) -> None:
     assert notes[0] == "left out added tokens without a row in the model: ids [450]"
 
 
+def test_a_padding_token_in_tokenizer_json_without_a_row_is_replaced(folder: Path) -> None:
+    tokenizer, _ = load_tokenizer(folder)
+    tokenizer.add_special_tokens({"pad_token": "[PAD]"})
+    tokenizer.save_pretrained(folder)
+    assert load_tokenizer(folder)[0].pad_token_id == 450
+    write_json(folder / "config.json", vocab_size=450)
+    tokenizer, notes = load_tokenizer(folder)
+    assert tokenizer.pad_token_id == 0
+    assert notes == [
+        "pad_token was '[PAD]': now '<unk>', which has a row in the model",
+        "tokens from id 450 to 450 have no row in the model",
+    ]
+
+
 def test_added_tokens_that_do_not_follow_are_refused(folder: Path) -> None:
     write_json(folder / "added_tokens.json", **{"[PAD]": 470})
     with pytest.raises(UserError, match=r"'\[PAD\]' should have id 470, but the next free one is 450"):
