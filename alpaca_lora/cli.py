@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import re
 import sys
 from collections.abc import Callable
 from difflib import get_close_matches
@@ -10,7 +11,7 @@ from inspect import BoundArguments
 from pathlib import Path
 from typing import Any
 
-from cyclopts import App, CycloptsError, Parameter
+from cyclopts import App, CycloptsError, MissingArgumentError, Parameter, UnusedCliTokensError
 from cyclopts.config import Dict
 
 from alpaca_lora import __version__
@@ -96,6 +97,7 @@ def run_reporting(call: Callable[[], object]) -> int:
     """Call, turn what a user can mend or caused into a message on standard error, and return the exit code."""
     try:
         call()
+        sys.stdout.flush()  # a reader that has gone is noticed here, not by the interpreter on its way out
     except UserError as error:
         print(f"error: {error}", file=sys.stderr)
         return 2
@@ -126,13 +128,12 @@ def read_command(arguments: list[str]) -> tuple[Callable[..., Any], BoundArgumen
     """Parse the arguments, a recipe's settings below the flags'; give the verb's function and its arguments."""
     words, recipe = _take_recipe(arguments)
     if recipe:
-        verb = " ".join(words[:2]) if words[:1] == ["data"] else "".join(words[:1])
-        settings = read_recipe(recipe, verb)
+        settings = read_recipe(recipe, _verb(words))
         app.config = [Dict(settings, use_commands_as_keys=False, source=str(recipe))]
     try:
         command, bound, *_ = app.parse_args(words, exit_on_error=False, print_error=False)
     except CycloptsError as error:
-        raise _parse_error(error, words) from error
+        raise _parse_error(error, words, recipe) from error
     finally:
         app.config = []
     return command, bound
@@ -153,14 +154,25 @@ def read_recipe(path: Path, verb: str) -> dict[str, Any]:
     import yaml
 
     try:
-        settings = yaml.safe_load(path.read_text(encoding="utf-8")) or {}
+        text = path.read_text(encoding="utf-8")
+        settings, tree = yaml.safe_load(text) or {}, yaml.compose(text, yaml.SafeLoader)
     except OSError as error:
         raise UserError(f"the recipe {path} cannot be read: {error.strerror}") from error
-    except yaml.YAMLError as error:
+    except (yaml.YAMLError, UnicodeDecodeError) as error:
         raise UserError(f"the recipe is not YAML: {error}", where=str(path)) from error
-    if not isinstance(settings, dict):
+    if tree is not None and not isinstance(tree, yaml.MappingNode):
         raise UserError("the recipe is not a list of `flag: value` lines", where=str(path))
-    known = flatten(_SETTINGS[verb]) if verb in _SETTINGS else {}
+    known, seen = flatten(_SETTINGS[verb]) if verb in _SETTINGS else {}, set[str]()
+    for key, value in tree.value if tree else ():
+        if key.value in seen:
+            raise UserError(f"the recipe gives {key.value!r} twice", where=f"{path}:{key.start_mark.line + 1}")
+        if isinstance(value, yaml.MappingNode):
+            raise UserError(
+                f"the recipe's {key.value!r} holds settings of its own; a recipe is flat",
+                where=f"{path}:{key.start_mark.line + 1}",
+                fix="move them to the left edge: the keys are the flags' names",
+            )
+        seen.add(key.value)
     for key in settings:
         if known and key not in known:
             near = get_close_matches(str(key), known, n=1)
@@ -172,6 +184,29 @@ def read_recipe(path: Path, verb: str) -> dict[str, Any]:
     return {str(key): value for key, value in settings.items()}
 
 
-def _parse_error(error: CycloptsError, words: list[str]) -> UserError:
-    verb = " ".join(word for word in words[:2] if not word.startswith("-"))
-    return UserError(str(error), fix=f"alpaca-lora {verb} --help".replace("  ", " "))
+def _verb(words: list[str]) -> str:
+    """Give the verb that a command line begins with; empty where it begins with none."""
+    return next((name for name in (" ".join(words[:2]), " ".join(words[:1])) if name in _SETTINGS), "")
+
+
+def _parse_error(error: CycloptsError, words: list[str], recipe: Path | None) -> UserError:
+    """Say it in a user's words, with the flag or the recipe's key, and what to type instead."""
+    command = f"alpaca-lora {_verb(words)}".rstrip()
+    if isinstance(error, UnusedCliTokensError) and error.unused_tokens:
+        stray = error.unused_tokens[0]
+        before = words[words.index(stray) - 1] if stray in words[1:] else ""
+        fix = f"write settings as --flag value; {command} --help lists them"
+        if stray.endswith((".yaml", ".yml")):
+            fix = f"a recipe follows the verb: {command} {stray} --flag value"
+        elif stray.lower() in ("true", "false") and before.startswith("--"):
+            fix = f"{before}={stray}"
+        return UserError(f"{stray!r} belongs to no flag", fix=fix)
+    if isinstance(error, MissingArgumentError) and error.keyword:
+        return UserError(
+            f"{error.keyword} needs a value",
+            fix=f"{error.keyword} VALUE; one that begins with a dash: {error.keyword}=VALUE",
+        )
+    text = str(error).replace(f" from {recipe}", "")
+    if recipe and (found := re.search(r"\[(\w+)\]", text)):
+        return UserError(text.replace(found[0], found[1], 1), where=str(recipe), fix=f"{command} --help")
+    return UserError(text, fix=f"{command} --help")
