@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import json
 from dataclasses import replace
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -60,6 +62,20 @@ def test_turns_and_system_text_are_shown_as_they_stand(tokenizer: PreTrainedToke
     assert row_text(everything, tokenizer).plain == "⟦" + expected.replace("⟦", "").replace("⟧", "") + "⟧"
     nothing = replace(row, is_target=np.zeros_like(row.is_target))
     assert row_text(nothing, tokenizer).plain == expected.replace("⟦", "").replace("⟧", "")
+
+
+def test_a_space_that_a_template_begins_with_is_shown(tokenizer: PreTrainedTokenizerFast, tmp_path: Path) -> None:
+    template = {
+        "description": "",
+        "prompt_input": " Q {instruction} {input} A:",
+        "prompt_no_input": " Q {instruction} A:",
+    }
+    path = tmp_path / "own.json"
+    path.write_text(json.dumps(template | {"response_split": "A:"}), encoding="utf-8")
+    example = Example((Turn("a", "", "b"), Turn("c", "", "d")), "", 0)
+    table = tokenize_examples([example], load_prompt(str(path), tokenizer), TextEncoder(tokenizer), UNCUT)
+    bos, eos = str(tokenizer.bos_token), str(tokenizer.eos_token)
+    assert row_text(table[0], tokenizer).plain == f"{bos} Q a A:⟦b{eos}⟧ Q c A:⟦d{eos}⟧"
 
 
 def test_real_rows_are_shown_as_they_stand(real_llama: PreTrainedTokenizerFast, real_rows: list[Example]) -> None:
