@@ -27,7 +27,7 @@ SHOWN = 8
 """Questions shown side by side."""
 
 _MODEL = ModelConfig(base_model=EMBEDDED, dtype="float32")
-_NEW_TOKENS = 12
+_NEW_TOKENS = 48
 
 
 def demo_config(output_dir: str, seed: int) -> FinetuneConfig:
@@ -37,7 +37,7 @@ def demo_config(output_dir: str, seed: int) -> FinetuneConfig:
         model=_MODEL,
         lora=LoraConfig(lora_r=16, lora_alpha=32),
         train=TrainConfig(
-            batch_size=16, micro_batch_size=16, num_epochs=2, learning_rate=2e-3, val_set_size=0, seed=seed
+            batch_size=32, micro_batch_size=32, num_epochs=1.5, learning_rate=3e-3, val_set_size=0, seed=seed
         ),
         run=RunConfig(output_dir=output_dir, logging_steps=20, save_steps=0, eval_steps=0),
     )

@@ -55,7 +55,7 @@ RELATIONS = (
             What is {s1} plus {s2}?
             What is the sum of {s1} and {s2}?
             Add {s1} and {s2}.
-            How much is {s2} plus {s1}?
+            How much is {s1} plus {s2}?
             Find the sum. || {s1} + {s2}
             """),
     ),

@@ -218,10 +218,11 @@ RELATIONS = (
             The alphabet puts {s} before {o}.
             The word {s} is before the word {o} in the alphabet.
             """),
-        ("Which of these words comes last in the alphabet? || {pair}",),
         lines("""
+            Sort these words by the alphabet. || {pair}
+            Put these words in alphabetical order. || {pair}
             Which of these words comes first in the alphabet? || {pair}
-            Which word comes first in alphabetical order? || {pair}
+            Which word comes first in alphabetical order, and which after it? || {pair}
             """),
     ),
     Relation(
