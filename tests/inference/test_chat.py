@@ -71,9 +71,9 @@ def given(monkeypatch: pytest.MonkeyPatch) -> list[list[int]]:
     prompts: list[list[int]] = []
     stream = chat_module.stream_text
 
-    def recording(model: Any, tokenizer: Any, ids: Any, *args: Any) -> Any:
+    def recording(model: Any, tokenizer: Any, ids: Any, *args: Any, **more: Any) -> Any:
         prompts.append(list(ids))
-        return stream(model, tokenizer, ids, *args)
+        return stream(model, tokenizer, ids, *args, **more)
 
     monkeypatch.setattr(chat_module, "stream_text", recording)
     return prompts

@@ -123,6 +123,12 @@ def test_the_models_extra_end_ids_count(tokenizer: Any, configured: Any, expecte
     assert stop_ids(model, tokenizer) == expected
 
 
+def test_the_prompts_own_end_token_counts_where_it_is_special(tokenizer: Any) -> None:
+    model = tiny_model()
+    assert stop_ids(model, tokenizer, "<unk>") == {0, 2}
+    assert stop_ids(model, tokenizer, "cat") == stop_ids(model, tokenizer, "</s>") == {2}
+
+
 def test_a_prompt_that_fills_the_context_is_refused() -> None:
     model = tiny_model(max_position_embeddings=12)
     assert context_length(model) == 12
