@@ -74,7 +74,8 @@ def test_every_option_is_documented() -> None:
         f"{owner.__name__}.{field.name}"
         for owner in CONFIGS
         for field in dataclasses.fields(owner)
-        if not dataclasses.is_dataclass(field.default_factory) and field.name not in documented[owner.__name__]
+        if not dataclasses.is_dataclass(field.default_factory)
+        and not any(field.name in documented.get(parent.__name__, ()) for parent in owner.__mro__)
     ]
     assert missing == []
 

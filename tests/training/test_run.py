@@ -223,7 +223,9 @@ def test_resuming_something_else_is_refused(finished: Path, tiny_llama: Path, ro
 
 
 def test_a_new_run_into_a_finished_folder_is_refused(finished: Path, tiny_llama: Path, rows_file: Path) -> None:
-    before = weights(finished)
+    before, fresh = weights(finished), make_config(tiny_llama, rows_file, finished.parent / "fresh")
+    quiet(replace(fresh, run=replace(fresh.run, dry_run=True)))
+    assert not (finished.parent / "fresh").exists()
     with pytest.raises(UserError, match="already holds"):
         quiet(make_config(tiny_llama, rows_file, finished))
     assert weights(finished) == before
@@ -265,12 +267,6 @@ def test_tensorboard_gets_the_losses_when_asked_for(tiny_llama: Path, rows_file:
     events.Reload()
     logged = [record["loss"] for record in read_log(tmp_path / "out") if "loss" in record]
     assert [event.value for event in events.Scalars("loss")] == pytest.approx(logged, rel=1e-6)  # stored as float32
-
-
-def test_dry_run_writes_nothing(tiny_llama: Path, rows_file: Path, tmp_path: Path) -> None:
-    config = make_config(tiny_llama, rows_file, tmp_path / "out")
-    quiet(replace(config, run=replace(config.run, dry_run=True)))
-    assert not (tmp_path / "out").exists()
 
 
 def test_every_setting_of_the_optimisation_has_an_effect(
