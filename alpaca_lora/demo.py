@@ -10,6 +10,7 @@ from typing import Any
 
 from rich.console import Console
 from rich.table import Table
+from rich.text import Text
 
 from alpaca_lora.config import DataConfig, DemoConfig, FinetuneConfig, LoraConfig, ModelConfig, RunConfig, TrainConfig
 from alpaca_lora.data.examples import Example, read_examples
@@ -65,11 +66,13 @@ def demo(config: DemoConfig) -> None:
     output_dir = Path(config.output_dir).expanduser()
     claim_folder(output_dir)
     questions = held_out_questions()
-    console.rule("1. The base model: it knows plain English about a small world, but not how to answer")
+    console.rule("1. The base model: it can state facts of a small world, but does not answer as asked")
     before = measure(None)
     shown = _choose(questions)
     for index in shown:
-        console.print(f"  {_question(questions[index])}\n    -> {_one_line(before.answers[index])!r}", highlight=False)
+        console.print(
+            f"  {_question(questions[index])}\n    -> {_one_line(before.answers[index])}", highlight=False, markup=False
+        )
     console.rule("2. Fine-tuning on the bundled sample instructions")
     try:
         finetune(demo_config(config.output_dir, config.seed), console)
@@ -79,11 +82,12 @@ def demo(config: DemoConfig) -> None:
     after = measure(output_dir)
     table = Table("question", "base model", "fine-tuned", "expected")
     for index in shown:
-        mark = "[green]" if after.right[index] else "[red]"
-        table.add_row(
-            _question(questions[index]), _one_line(before.answers[index]), mark + _one_line(after.answers[index]),
-            after.expected[index],
+        style = "green" if after.right[index] else "red"
+        cells = (
+            _question(questions[index]), _one_line(before.answers[index]), _one_line(after.answers[index]),
+            _one_line(after.expected[index]),
         )  # fmt: skip
+        table.add_row(*(Text(cell, style=style if column == 2 else "") for column, cell in enumerate(cells)))
     console.print(table)
     console.print(
         f"held-out exact match over {len(questions)} questions: {before.share:.1%} before, {after.share:.1%} after; "
@@ -124,5 +128,5 @@ def _question(example: Example) -> str:
 
 
 def _one_line(text: str) -> str:
-    line = " ".join(text.split())
-    return line if len(line) <= 40 else line[:37] + "..."
+    line = " / ".join(" ".join(part.split()) for part in text.strip().splitlines())
+    return line if len(line) <= 90 else line[:87] + "..."

@@ -6,6 +6,7 @@ import io
 import json
 import random
 import struct
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
@@ -103,6 +104,11 @@ def set_scores(path: Path, pieces: list[str], score: float) -> None:
 
 def reference(folder: Path) -> sentencepiece.SentencePieceProcessor:
     return sentencepiece.SentencePieceProcessor(model_file=str(folder / "tokenizer.model"))
+
+
+def with_bos(processor: sentencepiece.SentencePieceProcessor, texts: Sequence[str]) -> list[list[int]]:
+    """Encode texts as SentencePiece does, BOS first."""
+    return [[processor.bos_id(), *ids] for ids in processor.encode(list(texts))]
 
 
 def train_byte_level(folder: Path) -> Path:
