@@ -8,6 +8,7 @@ import json
 import os
 import random
 import shutil
+import signal
 import socket
 import sys
 import tempfile
@@ -32,6 +33,10 @@ os.environ.update(
     OMP_NUM_THREADS="2",
     MPLBACKEND="Agg",
 )
+
+# A shell that starts the tests in the background lets them ignore Ctrl-C, and every program they start inherits that.
+if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:
+    signal.signal(signal.SIGINT, signal.default_int_handler)
 
 EMBEDDED_BASE = Path(__file__).parents[1] / "alpaca_lora" / "assets" / "alpaca-tiny"
 
