@@ -279,7 +279,7 @@ def test_every_setting_of_the_optimisation_has_an_effect(
         ("train", "max_steps", 5), ("lora", "lora_r", 8), ("lora", "lora_alpha", 4), ("lora", "lora_dropout", 0.0),
         ("lora", "lora_target_modules", ("q_proj",)), ("lora", "use_rslora", True), ("lora", "use_dora", True),
         ("lora", "init_lora_weights", "gaussian"), ("data", "train_on_inputs", True), ("data", "cutoff_len", 90),
-        ("data", "prompt_template_name", "alpaca_short"), ("train", "val_set_size", 10), ("model", "dtype", "bfloat16"),
+        ("data", "prompt_template_name", "alpaca_short"), ("train", "val_set_size", 10),
     ]  # fmt: skip
     seen = {weights(finished)}
     for number, (group, name, value) in enumerate(changes):
