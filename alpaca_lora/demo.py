@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import shutil
+import sys
 import time
 from collections.abc import Sequence
 from pathlib import Path
@@ -66,7 +67,7 @@ def demo(config: DemoConfig) -> None:
     output_dir = Path(config.output_dir).expanduser()
     claim_folder(output_dir)
     questions = held_out_questions()
-    console.rule("1. The base model: it can state facts of a small world, but does not answer as asked")
+    console.rule("1. The base model: it states facts, but does not answer as asked")
     before = measure(None)
     shown = _choose(questions)
     for index in shown:
@@ -78,7 +79,7 @@ def demo(config: DemoConfig) -> None:
         finetune(demo_config(config.output_dir, config.seed), console)
     except Interrupted as stop:
         raise UserError(f"the demo was {stop}", fix="run it again: it starts afresh") from stop
-    console.rule("3. The same questions, before and after; none of these facts is in the sample")
+    console.rule("3. Before and after; none of these facts is in the sample")
     after = measure(output_dir)
     table = Table("question", "base model", "fine-tuned", "expected")
     for index in shown:
@@ -109,11 +110,12 @@ def claim_folder(output_dir: Path) -> None:
 
 
 def next_commands(output_dir: str) -> Sequence[str]:
-    """Give the three commands a new user would type next."""
+    """Give the three commands a new user would type next, with the program's path where it is not on PATH."""
+    program = "alpaca-lora" if shutil.which("alpaca-lora") else sys.argv[0]
     return (
-        f"alpaca-lora chat --base_model {EMBEDDED} --adapter {output_dir}",
-        f"alpaca-lora data preview --base_model {EMBEDDED} --data_path sample",
-        f"alpaca-lora finetune --base_model {EMBEDDED} --data_path YOUR_ROWS.json --output_dir my-adapter",
+        f"{program} chat --base_model {EMBEDDED} --adapter {output_dir}",
+        f"{program} data preview --base_model {EMBEDDED} --data_path sample",
+        f"{program} finetune --base_model {EMBEDDED} --data_path YOUR_ROWS.json --output_dir my-adapter",
     )
 
 
