@@ -160,7 +160,7 @@ def tokenize_examples(
     rows: list[int] = []
     for first in range(0, len(examples), _CHUNK_ROWS):
         chunk = examples[first : first + _CHUNK_ROWS]
-        encoded = encode_segments(encoder, [render_example(prompt, example) for example in chunk])
+        encoded = encode_segments(encoder, [_render(prompt, example) for example in chunk])
         for example, (pieces, piece_ids) in zip(chunk, encoded, strict=True):
             kept = _cut_row(pieces, piece_ids, data, counts)
             if kept is not None:
@@ -179,6 +179,14 @@ def tokenize_examples(
     counts.update(tokens=len(flat), target_tokens=int(targets.sum()))
     starts = np.concatenate([[0], np.cumsum([len(row) for row in ids])]).astype(np.int64)
     return TokenTable(flat, targets, starts, np.array(rows, dtype=np.int64), Ledger(**counts), sha256)
+
+
+def _render(prompt: Prompt, example: Example) -> list[Segment]:
+    try:
+        return render_example(prompt, example)
+    except UserError as error:
+        where = f"row {example.row} (0-based); {error.where}"
+        raise UserError(error.what, where=where, why=error.why, fix=error.fix) from error
 
 
 def _cut_row(

@@ -238,3 +238,13 @@ def test_unreadable_rows_are_counted(tmp_path: Path, sparse: tuple[Prompt, TextE
 def test_nothing_left_to_train_is_an_error(sparse: tuple[Prompt, TextEncoder], data: DataConfig, message: str) -> None:
     with pytest.raises(UserError, match=f"(?s)no row has a token left to train.*{message}"):
         tokenize_examples(LEDGER_ROWS[3:4], *sparse, data)
+
+
+def test_a_row_its_chat_template_refuses_is_named() -> None:
+    tokenizer = llama3_style()
+    tokenizer.chat_template = (
+        "{% for m in messages %}{{ m['content'] | replace('bad', 'good') }}{{ eos_token }}{% endfor %}"
+    )
+    rows = [Example((Turn("fine", "", "yes"),), "", 6), Example((Turn("bad", "", "yes"),), "", 7)]
+    with pytest.raises(UserError, match=r"row 7 \(0-based\)"):
+        tokenize_examples(rows, load_prompt("chat", tokenizer), TextEncoder(tokenizer), UNCUT)
