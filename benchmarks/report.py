@@ -1,0 +1,87 @@
+"""From the rounds of a comparison to one line per contender."""
+
+from __future__ import annotations
+
+import statistics
+from typing import Any
+
+BASELINE = "recipe_2023"
+COLUMNS = (
+    "contender", "examples/s", "spread", f"x {BASELINE}", "real tok/s", "computed/real", "peak GiB", "of matmul",
+    "last loss",
+)  # fmt: skip
+
+
+def summarise(line: dict[str, Any]) -> dict[str, dict[str, Any]]:
+    """Give each contender's medians over the rounds, with every round's value where rounds are compared.
+
+    `ratios`: examples per second over the baseline's of the same round. `matmul_share`: the needed FLOPs over the time
+    and over the mean of the machine's rates just before and after the round.
+    """
+    found: dict[str, dict[str, Any]] = {}
+    for name in dict.fromkeys(result["contender"] for one in line["rounds"] for result in one["results"]):
+        runs: list[dict[str, Any]] = []
+        for one in line["rounds"]:
+            results = {result["contender"]: result for result in one["results"]}
+            if name not in results:
+                continue
+            result = results[name]
+            speed = result["rows"] / result["seconds"]
+            rate = statistics.mean(one["matmul_flops"])
+            base = results.get(BASELINE)
+            runs.append({
+                "speed": speed,
+                "ratio": speed / (base["rows"] / base["seconds"]) if base else None,
+                "share": line["needed_flops"] / result["seconds"] / rate,
+                "result": result,
+            })  # fmt: skip
+        found[name] = _medians(runs)
+    return found
+
+
+def _medians(runs: list[dict[str, Any]]) -> dict[str, Any]:
+    last = runs[-1]["result"]
+    computed = last["computed_tokens"]
+    ratios = [run["ratio"] for run in runs if run["ratio"]]
+    speeds = [run["speed"] for run in runs]
+    seconds = statistics.median(run["result"]["seconds"] for run in runs)
+    return {
+        "examples_per_second": statistics.median(speeds),
+        "examples_per_second_by_round": speeds,
+        "ratios": ratios,
+        "ratio": statistics.median(ratios) if ratios else None,
+        "real_tokens_per_second": last["real_tokens"] / seconds,
+        "computed_tokens_per_second": computed / seconds if computed else None,
+        "computed_per_real": computed / last["real_tokens"] if computed else None,
+        "peak_gib": max(run["result"]["peak_gib"] for run in runs),
+        "matmul_share": statistics.median(run["share"] for run in runs),
+        "steps": len(last["losses"]),
+        "last_loss": last["losses"][-1] if last["losses"] else None,
+        "notes": last["notes"],
+    }
+
+
+def table(line: dict[str, Any]) -> str:
+    """Set the summary as a table for people."""
+    cells = [list(COLUMNS)]
+    for name, found in line["summary"].items():
+        speeds = found["examples_per_second_by_round"]
+        spread = (max(speeds) - min(speeds)) / found["examples_per_second"]
+        ratios = found["ratios"]
+        paired = f"{found['ratio']:.2f} ({min(ratios):.2f}-{max(ratios):.2f})" if ratios else "-"
+        cells.append([
+            name, f"{found['examples_per_second']:.2f}", f"{spread:.0%}", paired,
+            f"{found['real_tokens_per_second']:,.0f}", _number(found["computed_per_real"], ".2f"),
+            f"{found['peak_gib']:.2f}", f"{found['matmul_share']:.1%}", _number(found["last_loss"], ".4f"),
+        ])  # fmt: skip
+    widths = [max(len(row[column]) for row in cells) for column in range(len(COLUMNS))]
+    lines = ["  ".join(f"{cell:>{width}}" for cell, width in zip(row, widths, strict=True)) for row in cells]
+    lines += [f"{name}: not run, {reason}" for name, reason in line["not_run"].items()]
+    lines += [f"{name}: {note}" for name, found in line["summary"].items() for note in found["notes"]]
+    rates = [f"{rate / 1e9:,.0f}" for one in line["rounds"] for rate in one["matmul_flops"]]
+    lines.append(f"machine's matmul before and after each round, GFLOP/s: {' '.join(rates)}")
+    return "\n".join(lines)
+
+
+def _number(value: float | None, form: str) -> str:
+    return "-" if value is None else format(value, form)
