@@ -1,0 +1,74 @@
+"""TRL's `SFTTrainer`, completion-only, without checkpointing of activations, which it has on unless told otherwise.
+
+`trl` is the fastest of its ways on the device, and each can be named:
+
+- `trl:packed`: packs of at most the cut-off, filled best fit first in decreasing order (`bfd`), without padding. A step
+  is a number of packs, not of examples: as many as give the job's number of steps, as nearly as can be.
+- `trl:padding_free`: micro-batches of examples laid out as one sequence without padding. Steps are the job's.
+- `trl:padded`: micro-batches padded on the right, grouped by length, which reorders the examples over the steps.
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+from contract import Job, Outcome, run_contender
+from datasets import Dataset, disable_progress_bars
+from trainer_run import Clock, Counting, load_base, lora_settings, outcome_of, training_arguments
+from transformers import AutoTokenizer
+from trl import SFTConfig, SFTTrainer, pack_dataset
+
+BEST = {"cpu": "padding_free", "cuda": "packed"}
+
+
+def train(job: Job) -> Outcome:
+    """Train once over the job's rows."""
+    disable_progress_bars()
+    way = job.variant or BEST[job.device]
+    rows = Dataset.from_list(job.read_tokens())
+    chosen, note = {"packed": _packed, "padding_free": _padding_free, "padded": _padded}[way](job, rows)
+    arguments = SFTConfig(
+        completion_only_loss=True, gradient_checkpointing=False, **chosen, **training_arguments(job)
+    )  # fmt: skip
+    clock = Clock()
+    trainer = SFTTrainer(
+        model=load_base(job), args=arguments, train_dataset=rows, peft_config=lora_settings(job),
+        processing_class=AutoTokenizer.from_pretrained(job.model), callbacks=[clock],
+    )  # fmt: skip
+    collate = Counting(trainer.data_collator)
+    trainer.data_collator = collate
+    trainer.train()
+    return outcome_of(job, clock, collate.positions, [f"{way}: {note}"])
+
+
+def _packed(job: Job, rows: Dataset) -> tuple[dict[str, Any], str]:
+    packs = len(pack_dataset(rows.select_columns(["input_ids", "labels"]), job.cutoff, "bfd"))
+    each = -(-packs // job.steps)
+    chosen = {"packing": True, "packing_strategy": "bfd", "max_length": job.cutoff, "per_device_train_batch_size": 1}
+    return chosen | {"gradient_accumulation_steps": each}, f"{packs} packs of up to {job.cutoff} tokens, {each} a step"
+
+
+def _padding_free(job: Job, rows: Dataset) -> tuple[dict[str, Any], str]:
+    micro = min(PADDING_FREE_ROWS[job.device], job.batch_size)
+    chosen = {"padding_free": True, "max_length": None, "train_sampling_strategy": "sequential"}
+    return chosen | _micro_batches(job, micro), f"{micro} examples as one sequence"
+
+
+def _padded(job: Job, rows: Dataset) -> tuple[dict[str, Any], str]:
+    micro = min(job.micro_batch_size, job.batch_size)
+    chosen = {"max_length": job.cutoff, "train_sampling_strategy": "group_by_length"}
+    return chosen | _micro_batches(job, micro), f"micro-batches of {micro} of like length"
+
+
+PADDING_FREE_ROWS = {"cpu": 4, "cuda": 32}
+"""Examples laid out as one sequence: on a CPU the attention between all of them is computed and masked."""
+
+
+def _micro_batches(job: Job, micro: int) -> dict[str, Any]:
+    if job.batch_size % micro:
+        raise SystemExit(f"batch_size {job.batch_size} is no multiple of {micro}")
+    return {"per_device_train_batch_size": micro, "gradient_accumulation_steps": job.batch_size // micro}
+
+
+if __name__ == "__main__":
+    run_contender(train, ("torch", "trl", "transformers", "peft", "accelerate", "datasets"))
