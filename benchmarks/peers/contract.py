@@ -26,7 +26,8 @@ class Job:
     """One training run, the same for every contender.
 
     Attributes:
-        contender, variant: as in `NAME` or `NAME:VARIANT` on the driver's command line.
+        contender, variant: as in `NAME`, `NAME:VARIANT` or `NAME:VARIANT-ROWS` on the driver's command line, with the
+            micro-batch after the dash.
         model: folder with `config.json`, `model*.safetensors`, `tokenizer.json`, `tokenizer_config.json`.
         rows: JSON list of rows as the data file has them.
         tokens: JSON `{"input_ids": [...], "labels": [...]}`: the same rows, tokenised and masked, each cut at `cutoff`
@@ -68,9 +69,17 @@ class Job:
         pairs = zip(columns["input_ids"], columns["labels"], strict=True)
         return [{"input_ids": ids, "labels": labels} for ids, labels in pairs]
 
-    def prompt_lengths(self) -> list[int]:
-        """Count the tokens before the first trained one, row by row."""
-        return [next(at for at, label in enumerate(row["labels"]) if label != -100) for row in self.read_tokens()]
+    def way(self, otherwise: str) -> str:
+        """Give the variant's name without its number, or `otherwise` where none is named."""
+        return self.variant.partition("-")[0] or otherwise
+
+    def rows_at_once(self, otherwise: int) -> int:
+        """Give the micro-batch: the number after the variant's dash, or `otherwise`; it must divide the step."""
+        named = self.variant.partition("-")[2]
+        size = min(int(named) if named else otherwise, self.batch_size)
+        if self.batch_size % size:
+            raise SystemExit(f"a step of {self.batch_size} examples cannot be cut into micro-batches of {size}")
+        return size
 
 
 @dataclass

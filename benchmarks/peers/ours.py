@@ -1,6 +1,7 @@
 """Ours: the program itself, as a user starts it.
 
-`ours` trains with the default packing; `ours:shared_prefix`, `ours:plain` and `ours:none` name one.
+`ours` trains with the default packing; `ours:shared_prefix`, `ours:plain` and `ours:none` name one, `ours:none-4` with
+padded micro-batches of 4.
 """
 
 from __future__ import annotations
@@ -21,7 +22,7 @@ from alpaca_lora.training.runlog import read_log
 
 def settings(job: Job) -> FinetuneConfig:
     """Say the job in this program's own settings."""
-    chosen: dict[str, Any] = {"packing": job.variant} if job.variant else {}
+    chosen: dict[str, Any] = {"packing": way} if (way := job.way("")) else {}
     if unknown := chosen.keys() - {field.name for field in fields(TrainConfig)}:
         raise SystemExit(f"this version has no setting {', '.join(unknown)}: {job.contender}:{job.variant} cannot run")
     return FinetuneConfig(
@@ -30,7 +31,7 @@ def settings(job: Job) -> FinetuneConfig:
         lora=LoraConfig(lora_r=job.rank, lora_alpha=job.alpha, lora_dropout=0.0),
         train=TrainConfig(
             batch_size=job.batch_size,
-            micro_batch_size=job.micro_batch_size,
+            micro_batch_size=job.rows_at_once(job.micro_batch_size),
             num_epochs=1,
             max_steps=job.steps,
             learning_rate=job.learning_rate,
