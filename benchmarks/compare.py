@@ -36,16 +36,14 @@ SHARED = HERE.parents[1] / "shared"
 SHOWN_LINES = 12
 
 
-def parse() -> argparse.Namespace:
-    """Read the command line."""
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+def shared_parser(description: str | None, *, batch_size: int, steps: int) -> argparse.ArgumentParser:
+    """Give the options that say what is trained, on what, and where."""
+    parser = argparse.ArgumentParser(description=description, formatter_class=argparse.RawDescriptionHelpFormatter)
     tokenizer = SHARED / "tokenizer" / "llama2_tokenizer.model"
     parser.add_argument("--shape", choices=SHAPES, default="15m")
-    parser.add_argument("--contenders", nargs="+", default=["ours", "recipe_2023"], metavar="NAME[:VARIANT]")
-    parser.add_argument("--batch_size", type=int, default=32, help="examples per optimiser step")
+    parser.add_argument("--batch_size", type=int, default=batch_size, help="examples per optimiser step")
     parser.add_argument("--micro_batch_size", type=int, default=8, help="rows at once, for those that pad")
-    parser.add_argument("--steps", type=int, default=3)
-    parser.add_argument("--rounds", type=int, default=3)
+    parser.add_argument("--steps", type=int, default=steps)
     parser.add_argument("--dtype", choices=("float32", "bfloat16"), default="float32")
     parser.add_argument("--device", choices=("cpu", "cuda"), default="cuda" if torch.cuda.is_available() else "cpu")
     parser.add_argument("--threads", type=int, default=len(os.sched_getaffinity(0)))
@@ -56,11 +54,29 @@ def parse() -> argparse.Namespace:
     parser.add_argument("--work", type=Path, default=work_folder(), help="models, environments and runs go here")
     parser.add_argument("--timeout", type=float, default=3600, help="seconds for one contender's one process")
     parser.add_argument("--output", type=Path, help="also write the JSON line to this file")
+    return parser
+
+
+def parse() -> argparse.Namespace:
+    """Read the command line."""
+    parser = shared_parser(__doc__, batch_size=32, steps=3)
+    parser.add_argument("--contenders", nargs="+", default=["ours", "recipe_2023"], metavar="NAME[:VARIANT]")
+    parser.add_argument("--rounds", type=int, default=3)
     arguments = parser.parse_args()
     unknown = {name.partition(":")[0] for name in arguments.contenders} - CONTENDERS.keys()
     if unknown:
         parser.error(f"no contender {', '.join(sorted(unknown))}; known: {', '.join(CONTENDERS)}")
     return arguments
+
+
+def make_files(arguments: argparse.Namespace) -> tuple[Path, Path]:
+    """Write the model and the rows; give the model's folder and the run's."""
+    work = arguments.work.expanduser().resolve()
+    model = model_folder(arguments.shape, arguments.tokenizer, work)
+    run = work / "runs" / f"{time.strftime('%Y%m%d-%H%M%S')}-{os.getpid()}"
+    write_rows(arguments.data, model, steps=arguments.steps, batch_size=arguments.batch_size, cutoff=arguments.cutoff,
+               seed=arguments.seed, folder=run)  # fmt: skip
+    return model, run
 
 
 def make_job(name: str, arguments: argparse.Namespace, model: Path, run: Path) -> Job:
@@ -120,15 +136,12 @@ def main() -> None:
     """Run all rounds, print the table and the JSON line."""
     arguments = parse()
     shape = SHAPES[arguments.shape]
-    model = model_folder(arguments.shape, arguments.tokenizer, arguments.work)
-    run = arguments.work / "runs" / time.strftime("%Y%m%d-%H%M%S")
-    write_rows(arguments.data, model, steps=arguments.steps, batch_size=arguments.batch_size, cutoff=arguments.cutoff,
-               seed=arguments.seed, folder=run)  # fmt: skip
+    model, run = make_files(arguments)
     jobs = {name: make_job(name, arguments, model, run) for name in arguments.contenders}
     rows, size = as_rows(next(iter(jobs.values())).read_tokens()), arguments.batch_size
     count = needed([rows[first : first + size] for first in range(0, len(rows), size)])
     line: dict[str, Any] = {
-        "benchmark": "compare", "date": time.strftime("%Y-%m-%d"), "command": command_line(arguments),
+        "benchmark": "compare", "date": time.strftime("%Y-%m-%d"), "command": command_line("compare", arguments),
         "machine": describe_machine(arguments.device), "shape": arguments.shape, "dtype": arguments.dtype,
         "rows": len(rows), "real_tokens": sum(len(row.input_ids) for row in rows), "needed_tokens": count.tokens,
         "target_tokens": count.targets, "needed_flops": needed_flops(shape, count), "rounds": [],
@@ -155,12 +168,12 @@ def main() -> None:
         arguments.output.write_text(json.dumps(line) + "\n", encoding="utf-8")
 
 
-def command_line(arguments: argparse.Namespace) -> str:
+def command_line(program: str, arguments: argparse.Namespace) -> str:
     """Give the command without this machine's paths."""
     paths = {"work", "output", "data", "tokenizer", "timeout"}
     parts = [f"--{key} {' '.join(value) if isinstance(value, list) else value}"
              for key, value in vars(arguments).items() if key not in paths]  # fmt: skip
-    return " ".join(["python benchmarks/compare.py", *parts])
+    return " ".join([f"python benchmarks/{program}.py", *parts])
 
 
 if __name__ == "__main__":

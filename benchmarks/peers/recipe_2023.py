@@ -4,6 +4,8 @@ As the original did: padded micro-batches of 8 in random order (the job's order,
 a multiple of 8, `adamw_torch`, no grouping by length, the model's own loss over all positions. Not as the original did:
 the base is in the job's arithmetic and not in 8 bits, and rank, targets, learning rate and schedule are the job's. Its
 `torch.compile(model)` came after the Trainer had taken the model and changed nothing; it is left out.
+
+`recipe_2023:our_start` begins with the very adapter that our program begins with, to compare losses step by step.
 """
 
 from __future__ import annotations
@@ -54,10 +56,18 @@ def make_trainer(job: Job, model: Any, rows: list[dict[str, list[int]]]) -> tupl
     return trainer, clock, collate
 
 
+def _our_start(job: Job) -> Any:
+    """Attach the adapter as our program does: the same seed gives the same weights."""
+    from alpaca_lora.config import LoraConfig
+    from alpaca_lora.model.lora import attach_adapter
+
+    return attach_adapter(load_base(job), LoraConfig(lora_r=job.rank, lora_alpha=job.alpha), seed=job.seed)
+
+
 def train(job: Job) -> Outcome:
     """Train once over the job's rows."""
     set_seed(job.seed)
-    model = get_peft_model(load_base(job), lora_settings(job))
+    model = _our_start(job) if job.way("") == "our_start" else get_peft_model(load_base(job), lora_settings(job))
     trainer, clock, collate = make_trainer(job, model, job.read_tokens())
     trainer.train()
     return outcome_of(job, clock, collate.positions, [f"padded micro-batches of {min(MICRO_BATCH, job.batch_size)}"])
