@@ -15,8 +15,9 @@ from cyclopts import App, CycloptsError, MissingArgumentError, Parameter, Unused
 from cyclopts.config import Dict
 
 from alpaca_lora import __version__
-from alpaca_lora.config import ChatConfig, DemoConfig, DoctorConfig, FinetuneConfig, PreviewConfig, flatten
+from alpaca_lora.config import ChatConfig, DemoConfig, DoctorConfig, FinetuneConfig, PreviewConfig
 from alpaca_lora.errors import Interrupted, UserError
+from alpaca_lora.options import flatten
 
 app = App(
     name="alpaca-lora",

@@ -6,12 +6,14 @@ Field names are the flags (`--cutoff_len`) and the keys of a recipe (`cutoff_len
 from __future__ import annotations
 
 import math
-from dataclasses import asdict, dataclass, field, fields
-from typing import Any, Literal
+import re
+from dataclasses import dataclass, field, fields
+from typing import Literal
 
 from alpaca_lora.options import Whole, flat, require
 
 RowShape = Literal["auto", "alpaca", "sharegpt", "messages", "prompt_completion"]
+Packing = Literal["shared_prefix", "plain", "none"]
 Tracker = Literal["tensorboard", "wandb", "trackio"]
 
 
@@ -78,7 +80,8 @@ class LoraConfig:
     lora_alpha: Whole = 32
     """Scaling is alpha / r (alpha / sqrt(r) with rsLoRA); twice the rank is the field's usual value."""
     lora_dropout: float = 0.0
-    """Dropout on the adapter's input, 0 to below 1. 0: over few epochs it costs time and brought nothing measurable."""
+    """Dropout on the adapter's input, 0 to below 1. In a shared prefix one mask serves all rows of the pack. 0: over
+    few epochs it costs time and brought nothing measurable."""
     lora_target_modules: tuple[str, ...] = ("all-linear",)
     """Layers to adapt; `all-linear`: all but the head, as layers matter more than rank (arXiv 2305.14314)."""
     use_rslora: bool = False
@@ -109,8 +112,14 @@ class TrainConfig:
 
     batch_size: Whole = 32
     """Examples per optimiser step, over all processes. Small batches suit LoRA; the original used 128."""
+    packing: Packing = "shared_prefix"
+    """Rows without padding, a common prefix computed once a pack; each prefix with its row; or padded. Same loss."""
+    tokens_per_pack: Whole = 2048
+    """Tokens computed at once with packing, at least 64; a longer row is a pack of its own. Memory grows with it."""
     micro_batch_size: Whole = 4
-    """Rows computed at once on one device; changes memory and speed, never the gradient's meaning."""
+    """Rows computed at once with `packing: none`; changes memory and speed, never the gradient's meaning."""
+    activation_checkpointing: str = "auto"
+    """none, full, every_2, every_3, ...: compute every n-th layer twice, keep less. auto: as little as makes it fit."""
     num_epochs: float = 3.0
     """Passes over the data, above 0; a fraction stops within a pass."""
     max_steps: Whole | None = None
@@ -135,7 +144,12 @@ class TrainConfig:
             self,
             batch_size=(self.batch_size >= 1, "of at least 1"),
             val_set_size=(self.val_set_size is None or self.val_set_size >= 0, "of at least 0 rows"),
+            tokens_per_pack=(self.tokens_per_pack >= 64, "of at least 64 tokens"),
             micro_batch_size=(self.micro_batch_size >= 1, "of at least 1"),
+            activation_checkpointing=(
+                re.fullmatch(r"auto|none|full|every_[2-9]\d*", self.activation_checkpointing) is not None,
+                "auto, none, full, or every_2, every_3, ...",
+            ),
             num_epochs=(0 < self.num_epochs < math.inf, "above 0 and finite"),
             max_steps=(self.max_steps is None or self.max_steps >= 1, "of at least 1, or leave it out"),
             learning_rate=(0 < self.learning_rate < 1, "above 0 and below 1"),
@@ -282,13 +296,5 @@ class DemoConfig:
     """Seed of the fine-tuning."""
 
 
-RESULT_NEUTRAL = frozenset(fld.name for fld in fields(RunConfig))
+RESULT_NEUTRAL = frozenset(fld.name for fld in fields(RunConfig)) | {"activation_checkpointing"}
 """Settings that cannot change the trained weights: a resumed run may set them anew."""
-
-
-def flatten(config: Any) -> dict[str, Any]:
-    """Give one flat dict of a config's settings, keyed by flag name; the groups themselves vanish."""
-    settings: dict[str, Any] = {}
-    for key, value in asdict(config).items():
-        settings.update(value if isinstance(value, dict) else {key: value})
-    return settings

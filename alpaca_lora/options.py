@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import Annotated
+from dataclasses import asdict
+from typing import Annotated, Any
 
 from cyclopts import Parameter, Token
 
@@ -29,3 +30,11 @@ def require(config: object, **rules: tuple[bool, str]) -> None:
     for name, (holds, allowed) in rules.items():
         if not holds:
             raise UserError(f"--{name} is {getattr(config, name)!r}", fix=f"give --{name} a value {allowed}")
+
+
+def flatten(config: Any) -> dict[str, Any]:
+    """Give one flat dict of a config's settings, keyed by flag name; the groups themselves vanish."""
+    settings: dict[str, Any] = {}
+    for key, value in asdict(config).items():
+        settings.update(value if isinstance(value, dict) else {key: value})
+    return settings

@@ -12,8 +12,8 @@ import pytest
 
 import alpaca_lora
 from alpaca_lora.cli import main, read_command, run_reporting
-from alpaca_lora.config import flatten
 from alpaca_lora.errors import Interrupted, UserError
+from alpaca_lora.options import flatten
 
 VERBS = ["demo", "plan", "finetune", "chat", "doctor", "data preview"]
 FIXED_FLAGS = (

@@ -8,9 +8,9 @@ import pytest
 from rich.console import Console
 
 from alpaca_lora.cli import read_command
-from alpaca_lora.config import flatten
 from alpaca_lora.demo import claim_folder, demo_config, held_out_questions, measure, next_commands
 from alpaca_lora.errors import UserError
+from alpaca_lora.options import flatten
 from alpaca_lora.training.checkpoint import DEMO_MARK
 from alpaca_lora.training.run import finetune
 

@@ -11,6 +11,7 @@ from typing import Any
 import pytest
 
 from alpaca_lora import config
+from alpaca_lora.options import flatten
 
 PACKAGE = Path(config.__file__).parent
 CONFIGS = [thing for thing in vars(config).values() if dataclasses.is_dataclass(thing)]
@@ -86,7 +87,7 @@ def test_no_verb_has_two_options_of_one_name(owner: Any) -> None:
 
 
 def test_flattened_settings_are_all_the_flags() -> None:
-    assert list(config.flatten(config.FinetuneConfig())) == _flags(config.FinetuneConfig)
+    assert list(flatten(config.FinetuneConfig())) == _flags(config.FinetuneConfig)
 
 
 def test_writing_an_option_is_not_reading_it() -> None:

@@ -13,8 +13,9 @@ from typing import Any
 import pytest
 
 from alpaca_lora import original
-from alpaca_lora.config import FinetuneConfig, flatten
+from alpaca_lora.config import FinetuneConfig
 from alpaca_lora.errors import UserError
+from alpaca_lora.options import flatten
 from alpaca_lora.original import chat_settings, finetune_settings, parse_flags
 
 ROOT = Path(__file__).parents[1]

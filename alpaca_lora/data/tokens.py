@@ -110,6 +110,10 @@ class TokenTable:
         """int64 (rows), tokens of each row."""
         return np.diff(self.starts)
 
+    def count_targets(self, rows: NDArray[np.int64]) -> int:
+        """Count the target tokens of rows; a row's first token is predicted from nothing and never counts."""
+        return sum(int(self[row].is_target[1:].sum()) for row in rows.tolist())
+
 
 def encode_segments(encoder: TextEncoder, conversations: Sequence[list[Segment]]) -> Iterator[tuple[Any, list[Any]]]:
     """Tokenise each conversation's segments apart, so that the mask never depends on a measured length.

@@ -34,7 +34,7 @@ class Progress:
         step: optimiser steps done.
         identity: settings, data hash and base that decide the result; compared on resume.
         seconds: training time spent so far.
-        target_tokens: target tokens trained so far.
+        target_tokens, computed_tokens: target tokens trained and tokens computed so far.
         loss, eval_loss: nats per target token of the last step, and of the last evaluation.
         scaler: state of float16's loss scaling; empty in other arithmetic.
     """
@@ -43,6 +43,7 @@ class Progress:
     identity: dict[str, Any]
     seconds: float
     target_tokens: int
+    computed_tokens: int
     loss: float
     eval_loss: float | None
     scaler: dict[str, Any]

@@ -2,48 +2,34 @@
 
 from __future__ import annotations
 
-from typing import Any
+from typing import Any, cast
 
 import torch
 from torch import Tensor, nn
 from torch.nn.functional import cross_entropy
-from torch.utils.checkpoint import checkpoint
 
-IGNORED = -100
-"""Label of a token that is not trained."""
+from alpaca_lora.training.batches import Batch
 
 CHUNK_TOKENS = 1024
 """Targets whose logits are held at once; 1024 x 32,000 pieces are 0.12 GiB in float32."""
 
 
 class TargetNats(nn.Module):
-    """Sum the next-token loss of a causal language model over the target tokens of padded rows.
+    """Sum the next-token loss of a causal language model over the target tokens of a batch.
 
-    The trainer divides the sums of all micro-batches and ranks by the targets of the whole optimiser step, so the loss
-    does not depend on how a step is cut up. Rows are padded on the right, where causal attention keeps padding
-    out of every real token without a mask.
+    The trainer divides the sums of all batches and ranks by the targets of the whole optimiser step, so the loss does
+    not depend on how a step is cut up. Padded rows are padded on the right, where causal attention keeps padding out of
+    every real token without a mask.
     """
 
     def __init__(self, model: Any) -> None:
         super().__init__()
         self.model = model
 
-    def forward(self, input_ids: Tensor, labels: Tensor) -> Tensor:
-        """Return the summed loss.
-
-        Args:
-            input_ids: int64 (rows, tokens), right-padded token ids.
-            labels: int64 (rows, tokens), the same ids where trained, -100 elsewhere. `labels[:, t]` is predicted from
-                the tokens before t, so the first column never counts.
-
-        Returns:
-            float32 (), nats.
-        """
+    def forward(self, batch: Batch) -> Tensor:
+        """Return the summed loss, float32 (), nats; float64 where the model computes in it."""
         causal_lm = base_of(self.model)
-        hidden = causal_lm.get_decoder()(input_ids=input_ids, use_cache=False).last_hidden_state
-        targets = labels[:, 1:]
-        where = targets != IGNORED
-        return target_nats(causal_lm, hidden[:, :-1][where], targets[where])
+        return target_nats(causal_lm, target_hidden(causal_lm, batch), batch.target_ids, batch.weights)
 
 
 def base_of(model: Any) -> Any:
@@ -51,24 +37,51 @@ def base_of(model: Any) -> Any:
     return model.get_base_model() if hasattr(model, "get_base_model") else model
 
 
-def target_nats(causal_lm: Any, hidden: Tensor, targets: Tensor) -> Tensor:
-    """Sum -log p(target) in float32, never holding the logits of more than `CHUNK_TOKENS` positions.
+def target_hidden(causal_lm: Any, batch: Batch) -> Tensor:
+    """Give the last hidden state at the position before each target, float (targets, width)."""
+    packed = {} if batch.pack is None else {"position_ids": batch.position_ids, "pack": batch.pack}
+    hidden = causal_lm.get_decoder()(input_ids=batch.input_ids, use_cache=False, **packed).last_hidden_state
+    return hidden.flatten(0, 1)[batch.predicted_at]
+
+
+def target_nats(causal_lm: Any, hidden: Tensor, target_ids: Tensor, weights: Tensor) -> Tensor:
+    """Sum -weight * log p(target), never holding the logits of more than `CHUNK_TOKENS` positions.
+
+    The head is frozen, so the gradient with respect to `hidden` is all that a chunk's logits are needed for: it is
+    computed with them, and they are neither kept nor computed again (as in Liger's fused kernel, arXiv 2410.10989).
 
     Args:
         causal_lm: the model whose output projection is used.
         hidden: float (targets, width), last hidden state at the position before each target.
-        targets: int64 (targets), token ids.
+        target_ids: int64 (targets).
+        weights: float32 (targets), rows that train the target.
     """
-    if len(targets) <= CHUNK_TOKENS:
-        return _chunk_nats(causal_lm, hidden, targets)
-    total = hidden.new_zeros((), dtype=torch.float32)
-    for rows, ids in zip(hidden.split(CHUNK_TOKENS), targets.split(CHUNK_TOKENS), strict=True):
-        total = total + checkpoint(_chunk_nats, causal_lm, rows, ids, use_reentrant=False)
-    return total
+    return cast(Tensor, _ChunkedNats.apply(causal_lm, hidden, target_ids, weights))
 
 
-def _chunk_nats(causal_lm: Any, hidden: Tensor, targets: Tensor) -> Tensor:
-    return cross_entropy(project(causal_lm, hidden).float(), targets, reduction="sum")
+class _ChunkedNats(torch.autograd.Function):
+    @staticmethod
+    def forward(ctx: Any, causal_lm: Any, hidden: Tensor, target_ids: Tensor, weights: Tensor) -> Tensor:
+        wide = torch.promote_types(hidden.dtype, torch.float32)
+        total = hidden.new_zeros((), dtype=wide)
+        needs_gradient = ctx.needs_input_grad[1]
+        gradient = torch.empty_like(hidden) if needs_gradient else None
+        for first in range(0, len(hidden), CHUNK_TOKENS):
+            chunk = slice(first, first + CHUNK_TOKENS)
+            with torch.set_grad_enabled(needs_gradient):
+                inputs = hidden[chunk].detach().requires_grad_(needs_gradient)
+                logits = project(causal_lm, inputs).to(wide)
+                nats = cross_entropy(logits, target_ids[chunk], reduction="none") @ weights[chunk].to(wide)
+            total += nats.detach()
+            if gradient is not None:
+                (gradient[chunk],) = torch.autograd.grad(nats, inputs)
+        ctx.save_for_backward(gradient)
+        return total
+
+    @staticmethod
+    def backward(ctx: Any, *outputs: Tensor) -> tuple[None, Tensor | None, None, None]:
+        (gradient,) = ctx.saved_tensors
+        return None, gradient * outputs[0].to(gradient.dtype), None, None
 
 
 def project(causal_lm: Any, hidden: Tensor) -> Tensor:

@@ -1,28 +1,25 @@
 """Memory and time before the run, from the model's config, the data's lengths, and two small measurements.
 
-A model of one layer and one of two, with the real widths and random weights, are trained for a moment on this machine;
-their difference is what a layer costs, so a 7B plan needs neither its weights nor its memory.
+A 7B plan needs neither its weights nor its memory: `probe` measures what one layer costs.
 """
 
 from __future__ import annotations
 
-import copy
-import statistics
-import time
-from collections.abc import Callable
+import math
 from dataclasses import dataclass, replace
 from typing import Any
 
 import numpy as np
 import torch
-from torch import nn
 from transformers import AutoModelForCausalLM
 
 from alpaca_lora.config import FinetuneConfig
 from alpaca_lora.data.tokens import TokenTable
 from alpaca_lora.model.device import free_memory_gib, peak_memory_gib, pick_device, pick_dtype
-from alpaca_lora.model.lora import attach_adapter, linear_names
-from alpaca_lora.training.loss import CHUNK_TOKENS, IGNORED, TargetNats
+from alpaca_lora.model.lora import linear_names
+from alpaca_lora.training.batches import Batch, make_batches, prepare_step
+from alpaca_lora.training.loss import CHUNK_TOKENS
+from alpaca_lora.training.probe import measure_layer
 from alpaca_lora.training.runlog import format_seconds
 from alpaca_lora.training.schedule import rows_of_step, total_steps
 
@@ -50,8 +47,12 @@ class Plan:
     """Libraries and the process itself; on CUDA the context."""
     free_gib: float
     seconds: float
-    padded_tokens: int
-    """Tokens computed in training, padding included."""
+    tokens: int
+    """Of the rows trained, each time they are."""
+    computed_tokens: int
+    """Tokens computed in training: padding included, a shared prefix once a pack."""
+    checkpoint_every: int
+    """Every how many layers one gives up its activations and is computed again; 0 for none."""
     advice: str
     """What to change when it does not fit; empty when it does."""
 
@@ -67,24 +68,18 @@ class Plan:
         weights = f"weights {self.weights_gib:.2f} ({self.parameters:,} parameters)"
         adapter = f"adapter, gradients, optimiser {self.adapter_gib:.2f} ({self.trained_parameters:,} x 16 bytes)"
         activations = f"activations {self.activations_gib:.2f} + logits {self.logits_gib:.2f}"
+        share = self.computed_tokens / max(1, self.tokens)
+        computed = f"{self.computed_tokens:,} tokens computed, {share:.2f} for each of {self.tokens:,}"
         lines = [
             f"memory  {self.total_gib:.2f} GiB at the peak; {room}",
             f"        = {weights}",
             f"        + {adapter}",
             f"        + {activations} + libraries {self.runtime_gib:.2f}",
-            f"time    {format_seconds(self.seconds)} for {self.steps:,} steps, {self.padded_tokens:,} tokens",
+            f"time    {format_seconds(self.seconds)} for {self.steps:,} steps; {computed}",
         ]
+        if self.checkpoint_every:
+            lines.insert(4, f"        activations of {describe_checkpoints(self.checkpoint_every)} are computed twice")
         return lines + ([f"advice  {self.advice}"] if self.advice else [])
-
-
-@dataclass(frozen=True)
-class Probe:
-    """Cost of a model of a given depth at the probe's shape."""
-
-    micro_batch_seconds: float
-    step_seconds: float
-    saved_bytes: float
-    tokens: int
 
 
 def make_plan(
@@ -105,60 +100,114 @@ def make_plan(
         causal_lm = AutoModelForCausalLM.from_config(model_config)
     parameters, trained = sum(p.numel() for p in causal_lm.parameters()), _adapter_size(causal_lm, config)
     steps = total_steps(len(train_rows), config.train)
-    padded, widest = padded_tokens(table.lengths[train_rows], config, steps)
-    layers = _text_config(model_config).num_hidden_layers
-    rows = min(config.train.micro_batch_size, len(train_rows))
-    length = int(min(max(8, padded / max(1, steps * config.train.batch_size)), _PROBE_TOKENS / min(rows, 8)))
-    one, two = (_probe(config, model_config, depth, min(rows, 8), length, device, dtype) for depth in (1, 2))
-
-    def whole(cost: Callable[[Probe], float]) -> float:
-        return cost(one) + (layers - 1) * max(0.0, cost(two) - cost(one))
-
-    train_seconds = whole(lambda probe: probe.micro_batch_seconds) * padded / one.tokens
-    update_seconds = whole(lambda probe: probe.step_seconds) * steps
+    work = measure_work(table, train_rows, config, steps)
+    probe_batch = _probe_batch(table, train_rows, config)
+    layer, rest = measure_layer(config, model_config, probe_batch, device, dtype)
+    text = model_config.get_text_config()
+    layers, vocabulary = text.num_hidden_layers, text.vocab_size
+    by_tokens, by_targets = _scales(probe_batch, work.computed_tokens, work.target_tokens)
+    train_seconds = layers * layer.seconds * by_tokens + rest.seconds * by_targets
     evaluations = (steps // config.run.eval_steps if config.run.eval_steps else 0) + 1
-    held_tokens = n_held * table.lengths.mean() if len(table) else 0
-    eval_seconds = train_seconds / max(1, padded) * held_tokens * evaluations / 3
-    vocabulary = _text_config(model_config).vocab_size
-    activation_bytes = whole(lambda probe: probe.saved_bytes) * widest / one.tokens
+    held_share = n_held * evaluations / max(1, steps * config.train.batch_size)
+    widest, widest_targets = _scales(probe_batch, work.widest_tokens, work.widest_targets)
     plan = Plan(
         steps=steps,
         parameters=parameters,
         trained_parameters=trained,
         weights_gib=_weights_gib(causal_lm, config, str(dtype).removeprefix("torch.")),
         adapter_gib=16 * trained / _GIB,
-        activations_gib=activation_bytes / _GIB,
-        logits_gib=3 * 4 * min(CHUNK_TOKENS, widest) * vocabulary / _GIB,
+        activations_gib=(layers * layer.saved_bytes * widest + rest.saved_bytes * widest_targets) / _GIB,
+        logits_gib=3 * 4 * min(CHUNK_TOKENS, work.widest_targets) * vocabulary / _GIB,
         runtime_gib=_CUDA_CONTEXT_GIB if device.type == "cuda" else before_gib,
         free_gib=free_memory_gib(device) + (0 if device.type == "cuda" else before_gib),
-        seconds=train_seconds + update_seconds + eval_seconds,
-        padded_tokens=padded,
+        seconds=train_seconds * (1 + held_share / 2) + (layers * layer.update_seconds + rest.update_seconds) * steps,
+        tokens=work.tokens,
+        computed_tokens=work.computed_tokens,
+        checkpoint_every=0,
         advice="",
     )
+    width = text.hidden_size * dtype.itemsize * work.widest_tokens / _GIB
+    again = layers * layer.forward_seconds * by_tokens
+    plan = choose_checkpoints(plan, config, layers, layer.saved_bytes * widest / _GIB, width, again)
     return replace(plan, advice=advise(plan, config))
 
 
-def padded_tokens(lengths: np.ndarray, config: FinetuneConfig, steps: int) -> tuple[int, int]:
-    """Count the tokens of all steps with padding, and of the widest micro-batch; from up to 64 steps of the real order.
+@dataclass(frozen=True)
+class Work:
+    """Tokens and targets of a whole run, and of the widest batch."""
 
-    Args:
-        lengths: int64 (rows trained on), tokens.
-    """
+    tokens: int
+    computed_tokens: int
+    target_tokens: int
+    widest_tokens: int
+    widest_targets: int
+
+
+def measure_work(table: TokenTable, train_rows: np.ndarray, config: FinetuneConfig, steps: int) -> Work:
+    """Make the batches of up to 64 steps spread over the run's real order, and scale the counts to all steps."""
     train = config.train
     sampled = np.unique(np.linspace(0, steps - 1, min(steps, 64)).astype(int))
-    total, widest = 0, 0
-    for step in sampled:
-        ordered = np.sort(lengths[rows_of_step(len(lengths), train.batch_size, train.seed, int(step))])
-        for first in range(0, len(ordered), train.micro_batch_size):
-            chunk = ordered[first : first + train.micro_batch_size]
-            total += len(chunk) * int(chunk[-1])
-            widest = max(widest, len(chunk) * int(chunk[-1]))
-    widest = max(widest, int(lengths.max()))
-    return round(total * steps / len(sampled)), widest
+    works = [prepare_step(table, train_rows, train, int(step)) for step in sampled]
+    batches = [batch for work in works for batch in work.batches]
+    factor = steps / len(sampled)
+    return Work(
+        tokens=round(factor * sum(work.n_tokens for work in works)),
+        computed_tokens=round(factor * sum(work.computed_tokens for work in works)),
+        target_tokens=round(factor * sum(len(batch.target_ids) for batch in batches)),
+        widest_tokens=max(batch.input_ids.numel() for batch in batches),
+        widest_targets=max(len(batch.target_ids) for batch in batches),
+    )
 
 
-def _text_config(model_config: Any) -> Any:
-    return model_config.get_text_config()
+def _probe_batch(table: TokenTable, train_rows: np.ndarray, config: FinetuneConfig) -> Batch:
+    """Make one batch of a first few rows, about `_PROBE_TOKENS` tokens."""
+    rows = train_rows[rows_of_step(len(train_rows), config.train.batch_size, config.train.seed, 0)]
+    within = np.searchsorted(np.cumsum(table.lengths[rows]), _PROBE_TOKENS)
+    limit = config.train.micro_batch_size if config.train.packing == "none" else len(rows)
+    chosen = rows[: max(1, min(int(within), limit))]
+    settings = replace(
+        config.train, micro_batch_size=len(chosen), tokens_per_pack=max(_PROBE_TOKENS, int(table.lengths[chosen].sum()))
+    )
+    return make_batches(table, chosen, settings)[0]
+
+
+def _scales(batch: Batch, tokens: int, targets: int) -> tuple[float, float]:
+    """Give how often a batch's tokens and targets go into these."""
+    return tokens / batch.input_ids.numel(), targets / max(1, len(batch.target_ids))
+
+
+def choose_checkpoints(
+    plan: Plan, config: FinetuneConfig, layers: int, layer_gib: float, width_gib: float, again_seconds: float
+) -> Plan:
+    """Apply `--activation_checkpointing`; `auto` takes the fewest layers that make the run fit.
+
+    A checkpointed layer keeps its input only and is computed again in the backward pass, one at a time.
+
+    Args:
+        layer_gib: activations of one layer for the widest batch.
+        width_gib: hidden states of the widest batch.
+        again_seconds: all layers' forward passes of the whole run.
+    """
+    wanted = config.train.activation_checkpointing
+    choices = {"auto": (0, 4, 2, 1), "none": (0,), "full": (1,)}.get(wanted) or (int(wanted.removeprefix("every_")),)
+    chosen = plan
+    for every in choices:
+        again = math.ceil(layers / every) if every else 0
+        saved = again * (layer_gib - width_gib) - (layer_gib if again else 0)
+        chosen = replace(
+            plan,
+            checkpoint_every=every,
+            activations_gib=plan.activations_gib - max(0.0, saved),
+            seconds=plan.seconds + again_seconds * again / layers,
+        )
+        if chosen.total_gib <= chosen.free_gib:
+            break
+    return chosen
+
+
+def describe_checkpoints(every: int) -> str:
+    """Say which layers are checkpointed."""
+    return "all layers" if every == 1 else f"every {every}. layer"
 
 
 def _adapter_size(causal_lm: Any, config: FinetuneConfig) -> int:
@@ -182,85 +231,23 @@ def _weights_gib(causal_lm: Any, config: FinetuneConfig, dtype: str) -> float:
     return (linear * _QUANTIZED_BYTES[config.model.quantization] + (total - linear) * _BYTES[dtype]) / _GIB
 
 
-def _probe(
-    config: FinetuneConfig,
-    model_config: Any,
-    depth: int,
-    rows: int,
-    length: int,
-    device: torch.device,
-    dtype: torch.dtype,
-) -> Probe:
-    """Train a random model of `depth` layers for a moment; time it and count the bytes kept for the backward pass."""
-    shallow = copy.deepcopy(model_config)
-    text = _text_config(shallow)
-    text.num_hidden_layers = depth
-    if getattr(text, "layer_types", None):
-        text.layer_types = text.layer_types[:depth]
-    base = AutoModelForCausalLM.from_config(shallow, dtype=dtype).to(device).requires_grad_(False)
-    short_names = tuple(dict.fromkeys(name.rsplit(".", 1)[-1] for name in config.lora.lora_target_modules))
-    lora = replace(config.lora, lora_target_modules=short_names)  # a layer named in full may be deeper than the probe
-    nats: nn.Module = TargetNats(attach_adapter(base, lora, seed=0)).train()
-    trained = [parameter for parameter in nats.parameters() if parameter.requires_grad]
-    optimizer = torch.optim.AdamW(trained, lr=1e-4, fused=device.type in ("cpu", "cuda"))
-    input_ids = torch.randint(0, text.vocab_size, (rows, length), device=device)
-    labels = input_ids.clone()
-    labels[:, : length // 2] = IGNORED
-    autocast = torch.autocast(device.type, dtype, enabled=dtype != torch.float32)
-
-    def micro_batch() -> None:
-        with autocast:
-            loss = nats(input_ids, labels)
-        loss.backward()
-
-    saved = _saved_bytes(micro_batch, {tensor.untyped_storage().data_ptr() for tensor in nats.parameters()})
-    micro_batch_seconds = _seconds(micro_batch, device)
-    return Probe(micro_batch_seconds, _seconds(optimizer.step, device), saved, rows * length)
-
-
-def _saved_bytes(run: Callable[[], None], weights: set[int]) -> float:
-    """Count the bytes autograd keeps for the backward pass, each storage once, weights left out."""
-    storages: dict[int, int] = {}
-
-    def keep(tensor: torch.Tensor) -> torch.Tensor:
-        storage = tensor.untyped_storage()
-        if storage.data_ptr() not in weights:
-            storages[storage.data_ptr()] = storage.nbytes()
-        return tensor
-
-    with torch.autograd.graph.saved_tensors_hooks(keep, lambda tensor: tensor):
-        run()
-    return float(sum(storages.values()))
-
-
-def _seconds(run: Callable[[], Any], device: torch.device) -> float:
-    """Give the median time of a call after one to warm up: 3 to 15 calls, about half a second."""
-    run()
-    taken: list[float] = []
-    while len(taken) < 3 or (sum(taken) < 0.5 and len(taken) < 15):
-        if device.type == "cuda":
-            torch.cuda.synchronize(device)
-        began = time.perf_counter()
-        run()
-        if device.type == "cuda":
-            torch.cuda.synchronize(device)
-        taken.append(time.perf_counter() - began)
-    return statistics.median(taken)
-
-
 def _resident_gib() -> float:
     return peak_memory_gib(torch.device("cpu"))
 
 
 def advise(plan: Plan, config: FinetuneConfig) -> str:
-    """Name the first change that makes the run fit: smaller micro-batches, then nf4, then both."""
+    """Name the first change that makes the run fit: smaller packs or micro-batches, then nf4, then both."""
     if plan.total_gib <= plan.free_gib:
         return ""
-    per_row = (plan.activations_gib + plan.logits_gib) / config.train.micro_batch_size
+    train = config.train
+    flag, now, least = ("micro_batch_size", train.micro_batch_size, 1)
+    if train.packing != "none":
+        flag, now, least = ("tokens_per_pack", train.tokens_per_pack, 64)
+    each = (plan.activations_gib + plan.logits_gib) / now
     fixed = plan.adapter_gib + plan.runtime_gib
     nf4_gib = plan.parameters * _QUANTIZED_BYTES["nf4"] / _GIB
     for flags, weights in (("", plan.weights_gib), (" --quantization nf4", nf4_gib)):
-        rows = int((plan.free_gib - fixed - weights) / per_row) if per_row else 0
-        if rows >= 1:
-            return f"does not fit; --micro_batch_size {min(rows, config.train.micro_batch_size)}{flags} would"
-    return "does not fit, not even in 4 bits with one row at a time: take a smaller base model or a larger machine"
+        fitting = int((plan.free_gib - fixed - weights) / each) // least * least if each else 0
+        if fitting >= least:
+            return f"does not fit; --{flag} {min(fitting, now)}{flags} would"
+    return f"does not fit, not even in 4 bits with --{flag} {least}: take a smaller base model or a larger machine"

@@ -11,7 +11,7 @@ import numpy as np
 from numpy.typing import NDArray
 from rich.console import Console
 
-from alpaca_lora.config import RESULT_NEUTRAL, BaseConfig, DataConfig, FinetuneConfig, PreviewConfig, flatten
+from alpaca_lora.config import RESULT_NEUTRAL, BaseConfig, DataConfig, FinetuneConfig, PreviewConfig
 from alpaca_lora.data.encoder import TextEncoder, tokenizer_fingerprint
 from alpaca_lora.data.examples import split_rows
 from alpaca_lora.data.preview import ledger_lines, row_text
@@ -26,6 +26,7 @@ from alpaca_lora.model.load import (
     load_base_tokenizer,
     load_model_config,
 )
+from alpaca_lora.options import flatten
 
 if TYPE_CHECKING:
     from transformers import PreTrainedTokenizerFast

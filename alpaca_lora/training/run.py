@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import json
 import warnings
-from dataclasses import asdict
+from contextlib import nullcontext
+from dataclasses import asdict, replace
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
@@ -14,12 +15,14 @@ import torch
 from accelerate import Accelerator
 from rich.console import Console
 
-from alpaca_lora.config import FinetuneConfig, flatten
+from alpaca_lora.config import FinetuneConfig
 from alpaca_lora.data.prompts import CHAT_TEMPLATE
 from alpaca_lora.errors import UserError
+from alpaca_lora.model.attention import attending_packs
 from alpaca_lora.model.device import pick_device, pick_dtype
 from alpaca_lora.model.load import EMBEDDED, load_base_model
 from alpaca_lora.model.lora import attach_adapter, check_trained, load_weights, reload_error, save_adapter
+from alpaca_lora.options import flatten
 from alpaca_lora.training.card import model_card
 from alpaca_lora.training.checkpoint import (
     Progress,
@@ -33,8 +36,10 @@ from alpaca_lora.training.checkpoint import (
     set_aside_later,
     write_folder,
 )
-from alpaca_lora.training.loop import Parts, Position, train
-from alpaca_lora.training.loss import TargetNats, projection_error
+from alpaca_lora.training.loop import Parts, Position, sum_over_ranks, train
+from alpaca_lora.training.loss import TargetNats, base_of, projection_error
+from alpaca_lora.training.pack_check import choose_packing
+from alpaca_lora.training.plan import Plan
 from alpaca_lora.training.prepare import Prepared, prepare, print_lines, tell_data, tell_plan
 from alpaca_lora.training.runlog import RunLog, draw_loss, format_seconds, versions
 from alpaca_lora.training.schedule import total_steps
@@ -71,15 +76,18 @@ def finetune(config: FinetuneConfig, console: Console | None = None) -> Path:
     if progress:
         changed = check_same_run(progress.identity, ready.identity, allow_changed=config.run.allow_changed)
         print_lines(console, f"resume  from {checkpoint}", *(f"changed {line}" for line in changed))
-    if accelerator.is_main_process:
-        tell_plan(config, ready, console)
+    plan = tell_plan(config, ready, console) if accelerator.is_main_process else None
     model = _load_model(config, ready)
+    config = _fit_to_model(config, ready, model, accelerator, plan, console)
     optimizer, names = _make_optimizer(config, model)
     position = Position()
     if checkpoint and progress:
         load_weights(model, checkpoint)
         load_optimizer(checkpoint, optimizer, names, progress.step)
-        position = Position(progress.step, progress.target_tokens, progress.seconds, progress.loss, progress.eval_loss)
+        position = Position(
+            progress.step, progress.target_tokens, progress.computed_tokens, progress.seconds, progress.loss,
+            progress.eval_loss,
+        )  # fmt: skip
         if accelerator.scaler is not None and progress.scaler:
             accelerator.scaler.load_state_dict(progress.scaler)
     if config.run.dry_run:
@@ -122,6 +130,18 @@ def _load_model(config: FinetuneConfig, ready: Prepared) -> Any:
     return attach_adapter(base, config.lora, seed=config.train.seed)
 
 
+def _fit_to_model(
+    config: FinetuneConfig, ready: Prepared, model: Any, accelerator: Accelerator, plan: Plan | None, console: Console
+) -> FinetuneConfig:
+    """Choose a packing that the model can compute, and let the planned layers give up their activations."""
+    packing, notes = choose_packing(model, ready.table, config.train.packing)
+    print_lines(console, *(f"note    {note}" for note in notes))
+    first_process_says = torch.tensor(float(plan.checkpoint_every if plan else 0), device=accelerator.device)
+    if every := int(sum_over_ranks(accelerator, first_process_says)):
+        base_of(model).activation_checkpointing_enable(every_n_layers=every)
+    return replace(config, train=replace(config.train, packing=packing))
+
+
 def _make_optimizer(config: FinetuneConfig, model: Any) -> tuple[torch.optim.AdamW, dict[torch.Tensor, str]]:
     """Make AdamW over the adapter (arXiv 1711.05101); return it with the name of each trained parameter."""
     names = {parameter: name for name, parameter in model.named_parameters() if parameter.requires_grad}
@@ -147,7 +167,9 @@ def _train(
     def save(at: Position) -> None:
         if accelerator.is_main_process:
             scaler = accelerator.scaler.state_dict() if accelerator.scaler is not None else {}
-            state = Progress(at.step, ready.identity, at.seconds, at.target_tokens, at.loss, at.eval_loss, scaler)
+            state = Progress(
+                at.step, ready.identity, at.seconds, at.target_tokens, at.computed_tokens, at.loss, at.eval_loss, scaler
+            )
             path = save_checkpoint(
                 output_dir, state, lambda folder: _write_adapter(config, ready, model, folder), optimizer, names,
                 keep=config.run.save_total_limit,
@@ -158,9 +180,12 @@ def _train(
     log = RunLog(
         output_dir, steps=steps, start_step=position.step, is_main=accelerator.is_main_process, console=console
     )
-    parts = Parts(accelerator, nats, prepared, ready.table, ready.train_rows, ready.held_out_rows, save, log)
+    parts = Parts(
+        accelerator, nats, prepared, ready.table, ready.train_rows, ready.held_out_rows, save, log,
+        looks_each_step=accelerator.device.type != "cuda",
+    )  # fmt: skip
     run_name = config.run.run_name or output_dir.name
-    with log:
+    with log, attending_packs(base_of(model)) if config.train.packing != "none" else nullcontext():
         log.open_trackers(config.run.report_to, project=config.run.project, run_name=run_name, settings=flatten(config))
         return train(parts, config.train, config.run, steps, position)
 
@@ -226,6 +251,7 @@ def _run_record(config: FinetuneConfig, ready: Prepared, position: Position) -> 
         "settings": flatten(config),
         "steps": position.step,
         "target_tokens_trained": position.target_tokens,
+        "tokens_computed": position.computed_tokens,
         "loss": position.loss,
         "eval_loss": position.eval_loss,
         "seconds": round(position.seconds, 1),

@@ -42,7 +42,7 @@ def make_optimizer(steps: int) -> tuple[torch.optim.AdamW, dict[torch.Tensor, st
 def save(folder: Path, step: int, *, keep: int = 0) -> Path:
     optimizer, names = make_optimizer(step)
     tensors = {name: parameter.detach() for parameter, name in names.items()}
-    progress = Progress(step, IDENTITY, 1.5, 10 * step, 0.5, None, {})
+    progress = Progress(step, IDENTITY, 1.5, 10 * step, 12 * step, 0.5, None, {})
     return save_checkpoint(
         folder, progress, lambda path: save_file(tensors, path / "adapter.safetensors"), optimizer, names, keep=keep
     )
@@ -51,7 +51,7 @@ def save(folder: Path, step: int, *, keep: int = 0) -> Path:
 def test_what_was_saved_comes_back_bit_for_bit(tmp_path: Path) -> None:
     path = save(tmp_path, 3)
     assert path == tmp_path / "checkpoint-3"
-    assert read_progress(path) == Progress(3, IDENTITY, 1.5, 30, 0.5, None, {})
+    assert read_progress(path) == Progress(3, IDENTITY, 1.5, 30, 36, 0.5, None, {})
     before, names = make_optimizer(3)
     after, after_names = make_optimizer(0)
     load_optimizer(path, after, after_names, 3)

@@ -28,8 +28,8 @@ from alpaca_lora.training.schedule import rows_of_step
 N_ROWS, STEPS = 40, 8
 LORA = LoraConfig(lora_r=4, lora_alpha=8)
 TRAIN = TrainConfig(
-    batch_size=8, micro_batch_size=2, learning_rate=3e-3, lr_schedule="cosine", warmup_steps=0, weight_decay=0.01,
-    max_grad_norm=0.5, seed=11,
+    batch_size=8, packing="none", micro_batch_size=2, learning_rate=3e-3, lr_schedule="cosine", warmup_steps=0,
+    weight_decay=0.01, max_grad_norm=0.5, seed=11,
 )  # fmt: skip
 
 
@@ -218,4 +218,4 @@ def test_evaluate_loss_of_no_rows_is_zero(tmp_path: Path) -> None:
     nats = accelerator.prepare(TargetNats(make_model()))
     log = RunLog(tmp_path, steps=1, start_step=0, is_main=True, console=Console(quiet=True))
     parts = Parts(accelerator, nats, None, make_table(), np.arange(3), np.arange(0), lambda at: None, log)
-    assert evaluate_loss(parts, np.arange(0), 4) == 0
+    assert evaluate_loss(parts, TRAIN) == 0

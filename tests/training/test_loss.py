@@ -4,12 +4,16 @@ from __future__ import annotations
 
 from typing import Any
 
+import numpy as np
 import pytest
 import torch
+from torch.nn.functional import cross_entropy
 from transformers import AutoConfig, AutoModelForCausalLM
 
+from alpaca_lora.data.tokens import TokenRow
 from alpaca_lora.training import loss as loss_module
-from alpaca_lora.training.loss import IGNORED, TargetNats, projection_error, target_nats
+from alpaca_lora.training.batches import padded_batches
+from alpaca_lora.training.loss import TargetNats, projection_error, target_nats
 
 SIZES = {"vocab_size": 101, "hidden_size": 32, "intermediate_size": 48, "num_hidden_layers": 2, "head_dim": 8}
 FAMILIES: dict[str, dict[str, Any]] = {
@@ -35,35 +39,36 @@ def make_model(family: str) -> Any:
     return model
 
 
-def make_rows() -> tuple[torch.Tensor, torch.Tensor]:
-    """Three right-padded rows of 12, 9 and 5 tokens, the first tokens of each not trained."""
-    torch.manual_seed(4)
-    input_ids = torch.randint(3, 101, (3, 12))
-    labels = input_ids.clone()
-    for row, (prompt, length) in enumerate(((4, 12), (1, 9), (3, 5))):
-        input_ids[row, length:] = 0
-        labels[row, :prompt] = IGNORED
-        labels[row, length:] = IGNORED
-    return input_ids, labels
+def make_rows() -> list[TokenRow]:
+    """Three rows of 12, 9 and 5 tokens, the first tokens of each not trained."""
+    rng = np.random.default_rng(4)
+    return [
+        TokenRow(rng.integers(3, 101, length).astype(np.int32), np.arange(length) >= prompt, number)
+        for number, (prompt, length) in enumerate(((4, 12), (1, 9), (3, 5)))
+    ]
+
+
+def sample() -> torch.Tensor:
+    return torch.from_numpy(make_rows()[0].input_ids).long()[None]
 
 
 @pytest.mark.parametrize("family", FAMILIES)
 def test_equals_transformers_loss_of_each_row_alone(family: str) -> None:
     model = make_model(family)
-    input_ids, labels = make_rows()
     expected = 0.0
-    for row, length in enumerate((12, 9, 5)):
-        ids, own = input_ids[row : row + 1, :length], labels[row : row + 1, :length]
-        n_targets = int((own[:, 1:] != IGNORED).sum())
+    for row in make_rows():
+        ids, own = (torch.from_numpy(values).long()[None] for values in (row.input_ids, row.labels))
+        n_targets = int((own[:, 1:] != -100).sum())
         expected += float(model(input_ids=ids, labels=own).loss.detach()) * n_targets
-    # transformers casts logits to float32 before its loss, as ours does: 1e-6 is float32 rounding on sums near 100
-    assert float(TargetNats(model)(input_ids, labels).detach()) == pytest.approx(expected, rel=1e-6)
+    (batch,) = padded_batches(make_rows(), 3)
+    # transformers casts logits to float32 before its loss: 1e-6 is float32 rounding on sums near 100
+    assert float(TargetNats(model)(batch).detach()) == pytest.approx(expected, rel=1e-6)
 
 
 @pytest.mark.parametrize("family", FAMILIES)
 def test_projection_is_the_models_own(family: str) -> None:
     model = make_model(family)
-    assert projection_error(model, make_rows()[0][:1]) == 0
+    assert projection_error(model, sample()) == 0
     name = {"gemma2": "final_logit_softcapping", "cohere": "logit_scale", "granite": "logits_scaling"}.get(family)
     if name:  # what the check is for: a head that does more than we know of is noticed
         config = model.config
@@ -75,7 +80,7 @@ def test_projection_is_the_models_own(family: str) -> None:
 
 def projection_error_without(model: Any, name: str, value: float) -> float:
     """Give the projection error when our side does not see a setting that the model's forward uses."""
-    input_ids = make_rows()[0][:1]
+    input_ids = sample()
     with torch.no_grad():
         hidden = model.get_decoder()(input_ids=input_ids, use_cache=False).last_hidden_state
         ours = loss_module.project(model, hidden)
@@ -84,47 +89,70 @@ def projection_error_without(model: Any, name: str, value: float) -> float:
     return float((ours - own).abs().max() / own.abs().max())
 
 
-def test_chunks_change_neither_loss_nor_gradient(monkeypatch: pytest.MonkeyPatch) -> None:
-    model = make_model("llama")
+def plain_nats(model: Any, hidden: torch.Tensor, targets: torch.Tensor, weights: torch.Tensor) -> torch.Tensor:
+    """Compute the loss as a textbook does: all logits at once, left to autograd."""
+    return cross_entropy(model.lm_head(hidden), targets, reduction="none") @ weights
+
+
+@pytest.mark.parametrize("chunk", [1, 7, 49, 1024])
+@pytest.mark.parametrize("dtype", [torch.float64, torch.float32])
+def test_chunks_give_the_textbook_loss_and_gradient(
+    chunk: int, dtype: torch.dtype, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(loss_module, "CHUNK_TOKENS", chunk)
+    model = make_model("llama").to(dtype).requires_grad_(False)
     torch.manual_seed(5)
-    targets = torch.randint(0, 101, (50,))
+    targets, weights = torch.randint(0, 101, (50,)), torch.randint(1, 5, (50,)).float()
+    hidden = torch.randn(50, 32, dtype=dtype).requires_grad_()
+    expected = plain_nats(model, hidden, targets, weights.to(dtype))
+    (reference,) = torch.autograd.grad(expected * 0.3, hidden)
+    found = target_nats(model, hidden, targets, weights)
+    (gradient,) = torch.autograd.grad(found * 0.3, hidden)
+    digits = 1e-13 if dtype == torch.float64 else 1e-5  # sums of 50 in another order
+    assert found.dtype == dtype
+    assert float(found.detach()) == pytest.approx(float(expected.detach()), rel=digits)
+    torch.testing.assert_close(gradient, reference, rtol=digits, atol=digits)
 
-    def run(chunk: int) -> tuple[float, torch.Tensor]:
-        monkeypatch.setattr(loss_module, "CHUNK_TOKENS", chunk)
-        hidden = torch.linspace(-1, 1, 50 * 32, dtype=torch.float64).reshape(50, 32).requires_grad_()
-        nats = target_nats(model, hidden, targets)
-        nats.backward()
-        assert hidden.grad is not None
-        return float(nats.detach()), hidden.grad
 
-    whole, whole_gradient = run(1024)
-    for chunk in (1, 7, 49):
-        nats, gradient = run(chunk)
-        assert nats == pytest.approx(whole, rel=1e-6)  # float32 sums in another order
-        torch.testing.assert_close(gradient, whole_gradient, rtol=1e-5, atol=1e-7)
+def test_never_more_than_a_chunk_of_logits_is_held(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(loss_module, "CHUNK_TOKENS", 8)
+    model, rows = make_model("llama"), []
+    model.lm_head.register_forward_hook(lambda module, inputs, output: rows.append(len(output)))
+    hidden = torch.randn(50, 32, dtype=torch.float64).requires_grad_()
+    target_nats(model, hidden, torch.zeros(50, dtype=torch.int64), torch.ones(50)).backward()
+    assert rows == [8, 8, 8, 8, 8, 8, 2]  # and none a second time for the gradient
+
+
+def test_without_a_gradient_nothing_is_kept_for_it() -> None:
+    model = make_model("llama")
+    with torch.no_grad():
+        nats = target_nats(model, torch.ones(3, 32, dtype=torch.float64), torch.tensor([1, 2, 3]), torch.ones(3))
+    assert not nats.requires_grad
 
 
 def test_gradient_does_not_depend_on_micro_batches() -> None:
     model = make_model("llama")
-    input_ids, labels = make_rows()
-    nats = TargetNats(model)
+    model.lm_head.requires_grad_(False)  # frozen, as in every run: only what reaches the hidden states is computed
+    rows, nats = make_rows(), TargetNats(model)
 
     def gradients(cuts: list[list[int]]) -> list[torch.Tensor]:
         model.zero_grad()
-        for rows in cuts:
-            nats(input_ids[rows], labels[rows]).backward()
+        for cut in cuts:
+            for batch in padded_batches([rows[number] for number in cut], 3):
+                nats(batch).backward()
         return [parameter.grad.clone() for parameter in model.parameters() if parameter.grad is not None]
 
     together = gradients([[0, 1, 2]])
     assert together
     for cuts in ([[0], [1], [2]], [[2, 0], [1]]):
         for found, expected in zip(gradients(cuts), together, strict=True):
-            torch.testing.assert_close(found, expected, rtol=1e-5, atol=1e-6)  # logits are float32
+            torch.testing.assert_close(found, expected, rtol=1e-5, atol=1e-6)  # norms are float32
 
 
 def test_no_target_is_a_loss_of_zero_with_a_graph() -> None:
     model = make_model("llama")
-    input_ids, labels = make_rows()
-    nats = TargetNats(model)(input_ids, torch.full_like(labels, IGNORED))
+    row = make_rows()[0]
+    (batch,) = padded_batches([TokenRow(row.input_ids, np.zeros(12, dtype=bool), 0)], 1)
+    nats = TargetNats(model)(batch)
     nats.backward()  # data-parallel ranks must be able to go through backward together
     assert float(nats.detach()) == 0

@@ -1,0 +1,156 @@
+"""Attention over packs with shared prefixes, registered through transformers' public interface.
+
+Each span of a pack sees its prefix and, causally, itself: only those pairs are computed. On CUDA in half precision one
+variable-length flash call does all spans, with the prefix's keys and values gathered in front of each; elsewhere each
+span is a call of its own, so no mask ever covers more than one row.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Generator, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+from itertools import accumulate
+from typing import Any, cast
+
+import torch
+from torch import Tensor
+from torch.nn.attention.varlen import varlen_attn
+from torch.nn.functional import scaled_dot_product_attention
+from transformers import AttentionInterface
+from transformers.masking_utils import AttentionMaskInterface
+
+from alpaca_lora.data.packing import Span
+
+IMPLEMENTATION = "shared_prefix_packs"
+"""Name under which transformers finds this attention."""
+
+
+@dataclass(frozen=True)
+class PackLayout:
+    """What attention must know of a pack: who sees whom."""
+
+    spans: Sequence[Span]
+    device: torch.device
+    _masks: dict[tuple[int, int, int], Tensor] = field(default_factory=dict)
+    _varlen: dict[str, Any] = field(default_factory=dict)
+
+    def mask(self, span: Span, window: int) -> Tensor:
+        """Bool (own tokens, prefix + own tokens): which keys a span's queries see, at most `window` back."""
+        key = (span.length, span.prefix_length, window)
+        if key not in self._masks:
+            full = torch.ones(span.length, span.prefix_length + span.length, dtype=torch.bool, device=self.device)
+            self._masks[key] = full.tril(span.prefix_length).triu(span.prefix_length - window + 1)
+        return self._masks[key]
+
+    def varlen(self) -> tuple[Tensor, Tensor, Tensor, int, int]:
+        """Give what variable-length flash attention asks for.
+
+        Returns:
+            gather: int64 (keys), for each span its prefix's tokens, then its own; cumulative query and key lengths,
+            int32 (spans + 1); longest query; longest key.
+        """
+        if not self._varlen:
+            filled = [span for span in self.spans if span.length]
+            gather = [
+                torch.arange(first, first + length)
+                for span in filled
+                for first, length in ((span.prefix_start, span.prefix_length), (span.start, span.length))
+            ]
+            queries = [span.length for span in filled]
+            keys = [span.prefix_length + span.length for span in filled]
+            self._varlen.update(
+                gather=torch.cat(gather).to(self.device),
+                queries=torch.tensor([0, *accumulate(queries)], dtype=torch.int32, device=self.device),
+                keys=torch.tensor([0, *accumulate(keys)], dtype=torch.int32, device=self.device),
+                longest=(max(queries), max(keys)),
+            )
+        held = self._varlen
+        return held["gather"], held["queries"], held["keys"], *held["longest"]
+
+
+def pack_attention(
+    module: Any,
+    query: Tensor,
+    key: Tensor,
+    value: Tensor,
+    attention_mask: Tensor | None,
+    *,
+    pack: PackLayout,
+    scaling: float | None = None,
+    sliding_window: int | None = None,
+    **_: Any,
+) -> tuple[Tensor, None]:
+    """Attend within the spans of a pack and to their prefixes.
+
+    Args:
+        query: float (1, heads, tokens, head width).
+        key, value: float (1, key heads, tokens, head width); key heads divide heads (arXiv 2305.13245).
+        attention_mask: not used, the layout says it all.
+        sliding_window: keys a query sees, itself included; None for all.
+
+    Returns:
+        float (1, tokens, heads, head width), and None in place of the attention weights.
+    """
+    if query.is_cuda and query.dtype in (torch.bfloat16, torch.float16):
+        return _flash_attention(query, key, value, pack, scaling, sliding_window), None
+    lengths = [span.length for span in pack.spans]
+    keys, values = key.split(lengths, dim=2), value.split(lengths, dim=2)
+    number_at = {span.start: number for number, span in enumerate(pack.spans) if span.length}
+    outputs: list[Tensor] = []
+    for number, (span, queries) in enumerate(zip(pack.spans, query.split(lengths, dim=2), strict=True)):
+        if not span.length:
+            continue
+        seen = keys[number], values[number]
+        if span.prefix_length:
+            prefix = number_at[span.prefix_start]
+            seen = torch.cat((keys[prefix], seen[0]), dim=2), torch.cat((values[prefix], seen[1]), dim=2)
+        window = sliding_window or span.prefix_length + span.length
+        is_causal = not span.prefix_length and window >= span.length
+        output = scaled_dot_product_attention(
+            queries,
+            *seen,
+            attn_mask=None if is_causal else pack.mask(span, window),
+            is_causal=is_causal,
+            scale=scaling,
+            enable_gqa=query.shape[1] != key.shape[1],
+        )
+        outputs.append(output)
+    return torch.cat(outputs, dim=2).transpose(1, 2), None
+
+
+def _flash_attention(
+    query: Tensor, key: Tensor, value: Tensor, pack: PackLayout, scaling: float | None, sliding_window: int | None
+) -> Tensor:
+    """Compute all spans in one call. Flash attention aligns a shorter query with the end of its keys (2307.08691)."""
+    gather, cumulative_queries, cumulative_keys, longest_query, longest_key = pack.varlen()
+    output = varlen_attn(
+        query[0].transpose(0, 1),
+        key[0].transpose(0, 1)[gather],
+        value[0].transpose(0, 1)[gather],
+        cumulative_queries,
+        cumulative_keys,
+        longest_query,
+        longest_key,
+        scale=scaling,
+        window_size=(-1 if sliding_window is None else sliding_window - 1, 0),
+        enable_gqa=query.shape[1] != key.shape[1],
+    )
+    return cast(Tensor, output).unsqueeze(0)
+
+
+def _no_mask(*_: Any, **__: Any) -> None:
+    """Make no mask: the layout given to each forward pass replaces it."""
+
+
+@contextmanager
+def attending_packs(causal_lm: Any) -> Generator[None]:
+    """Make a transformers model attend by the `pack` given to its forward pass, until the context ends."""
+    AttentionInterface.register(IMPLEMENTATION, pack_attention)
+    AttentionMaskInterface.register(IMPLEMENTATION, _no_mask)
+    before = causal_lm.config._attn_implementation
+    causal_lm.set_attn_implementation(IMPLEMENTATION)
+    try:
+        yield
+    finally:
+        causal_lm.set_attn_implementation(before)
