@@ -7,7 +7,7 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 
 HEAVY = {"torch", "transformers", "peft", "accelerate", "datasets", "matplotlib", "gradio"}
-PEFT_IMPORTER = "model/lora"
+PEFT_IMPORTERS = {"model/lora", "model/lora_linear"}
 MODULE_LINES = 300
 FUNCTION_LINES = 60
 LONGER_FUNCTIONS = {("training/loop", "train"): 80}
@@ -114,7 +114,8 @@ def peft_imports(sources: list[Source]) -> list[str]:
     return [
         source.name
         for source in sources
-        if source.name != PEFT_IMPORTER and any(name.split(".")[0] == "peft" for name in _names(ast.walk(source.tree)))
+        if source.name not in PEFT_IMPORTERS
+        and any(name.split(".")[0] == "peft" for name in _names(ast.walk(source.tree)))
     ]
 
 

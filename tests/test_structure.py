@@ -40,6 +40,7 @@ LAYERS = {
     "model/sentencepiece": 2,
     "model/tokenizer": 3,
     "model/load": 3,
+    "model/lora_linear": 2,
     "model/lora": 3,
     "training/checkpoint": 3,
     "training/runlog": 3,

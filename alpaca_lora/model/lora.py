@@ -1,4 +1,4 @@
-"""The adapter: attach, count, save, check, load. The only importer of PEFT."""
+"""The adapter: attach, count, save, check, load. Beside its layer (`lora_linear`) the only importer of PEFT."""
 
 from __future__ import annotations
 
@@ -16,6 +16,7 @@ from safetensors import safe_open
 
 from alpaca_lora.config import LoraConfig
 from alpaca_lora.errors import UserError
+from alpaca_lora.model.lora_linear import LoraLinear
 
 _EXPECTED_REMARKS = (  # a second adapter; keys of 2023 that never meant anything; checked here; PEFT's own affair
     r"Already found a `peft_config`|Unexpected keyword arguments \['enable_lora', 'merge_weights'\]|Found missing|"
@@ -41,6 +42,8 @@ def attach_adapter(base: Any, lora: LoraConfig, *, seed: int) -> Any:
         use_dora=lora.use_dora,
         init_lora_weights=True if lora.init_lora_weights == "default" else lora.init_lora_weights,
     )
+    if not getattr(base, "is_quantized", False):
+        settings._register_custom_module({torch.nn.Linear: LoraLinear})
     with warnings.catch_warnings():
         warnings.filterwarnings("ignore", message=_EXPECTED_REMARKS)
         return peft.get_peft_model(base, settings)
@@ -77,7 +80,7 @@ def adapter_tensors(model: Any) -> dict[str, torch.Tensor]:
 def check_trained(model: Any) -> None:
     """Refuse an adapter that is not whole or was not trained: 2 tensors a target layer, finite, no B all zero.
 
-    An empty or untouched adapter saves without complaint and changes nothing; people found out weeks later.
+    An empty adapter saves without complaint and changes nothing; people found out weeks later.
     """
     tensors = adapter_tensors(model)
     layers = [name for name, module in model.named_modules() if hasattr(module, "lora_A") and len(module.lora_A)]
