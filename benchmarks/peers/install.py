@@ -25,7 +25,6 @@ class Contender:
 
     script: str
     environment: str = ""
-    needs_cuda: bool = False
 
 
 CONTENDERS = {
@@ -34,7 +33,7 @@ CONTENDERS = {
     "trl": Contender("trl_sft.py", "trl"),
     "litgpt": Contender("litgpt_lora.py", "litgpt"),
     "llamafactory": Contender("llamafactory_sft.py", "llamafactory"),
-    "unsloth": Contender("unsloth_sft.py", "unsloth", needs_cuda=True),
+    "unsloth": Contender("unsloth_sft.py", "unsloth"),
 }
 ENVIRONMENTS = [contender.environment for contender in CONTENDERS.values() if contender.environment]
 

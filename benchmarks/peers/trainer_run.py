@@ -46,9 +46,10 @@ class Counting:
         return batch
 
 
-def load_base(job: Job) -> Any:
+def load_base(job: Job, attention: str = "sdpa") -> Any:
     """Load the base in the job's arithmetic."""
-    base = AutoModelForCausalLM.from_pretrained(job.model, dtype=getattr(torch, job.dtype))
+    dtype = getattr(torch, job.dtype)
+    base = AutoModelForCausalLM.from_pretrained(job.model, dtype=dtype, attn_implementation=attention)
     base.config.use_cache = False
     return base
 
