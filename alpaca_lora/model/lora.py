@@ -78,10 +78,7 @@ def adapter_tensors(model: Any) -> dict[str, torch.Tensor]:
 
 
 def check_trained(model: Any) -> None:
-    """Refuse an adapter that is not whole or was not trained: 2 tensors a target layer, finite, no B all zero.
-
-    An empty adapter saves without complaint and changes nothing; people found out weeks later.
-    """
+    """Refuse an adapter that is not whole or was not trained: 2 tensors a target layer, finite, no B all zero."""
     tensors = adapter_tensors(model)
     layers = [name for name, module in model.named_modules() if hasattr(module, "lora_A") and len(module.lora_A)]
     matrices = [name for name in tensors if _is_matrix(name)]
@@ -231,12 +228,10 @@ def check_fits(base: Any, folder: Path) -> None:
     matrices = {name: shape for name, shape in shapes.items() if _is_matrix(name)}
     if not matrices:
         raise UserError(
-            f"the adapter {folder} holds no LoRA matrices ({len(shapes)} tensors)",
-            why="it would change nothing; some 2023 scripts saved such empty adapters",
+            f"the adapter {folder} holds no LoRA matrices ({len(shapes)} tensors), so it would change nothing",
             fix="train it again, or take one of its checkpoints",
         )
-    causal_lm = base.get_base_model() if isinstance(base, peft.PeftModel) else base
-    layers = dict(causal_lm.named_modules())
+    layers = dict((base.get_base_model() if isinstance(base, peft.PeftModel) else base).named_modules())
     rank = None if settings.get("rank_pattern") else settings.get("r")
     misfits = [text for name, shape in matrices.items() if (text := _misfit(name, shape, layers, rank))]
     if misfits:

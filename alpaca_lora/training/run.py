@@ -19,7 +19,7 @@ from alpaca_lora.config import FinetuneConfig
 from alpaca_lora.data.prompts import CHAT_TEMPLATE
 from alpaca_lora.errors import UserError
 from alpaca_lora.model.attention import attending_packs
-from alpaca_lora.model.device import pick_device, pick_dtype
+from alpaca_lora.model.device import keep_freed_memory, pick_device, pick_dtype
 from alpaca_lora.model.load import EMBEDDED, load_base_model
 from alpaca_lora.model.lora import attach_adapter, check_trained, load_weights, reload_error, save_adapter
 from alpaca_lora.options import flatten
@@ -59,6 +59,8 @@ def finetune(config: FinetuneConfig, console: Console | None = None) -> Path:
     output_dir = Path(config.run.output_dir).expanduser()
     device = pick_device(config.model.device)
     dtype = pick_dtype(config.model.dtype, device)
+    if device.type == "cpu":
+        keep_freed_memory()
     mixed = {torch.bfloat16: "bf16", torch.float16: "fp16"}.get(dtype, "no")
     accelerator = Accelerator(mixed_precision=mixed, cpu=device.type == "cpu")
     console = (console or Console()) if accelerator.is_main_process else Console(quiet=True)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import signal
+from contextlib import nullcontext
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -16,12 +17,14 @@ from rich.console import Console
 from torch.utils.data import Dataset
 from transformers import LlamaConfig, LlamaForCausalLM, Trainer, TrainingArguments
 
-from alpaca_lora.config import LoraConfig, RunConfig, TrainConfig
+from alpaca_lora.config import LoraConfig, Packing, RunConfig, TrainConfig
 from alpaca_lora.data.tokens import Ledger, TokenTable
 from alpaca_lora.errors import Interrupted, UserError
+from alpaca_lora.model.attention import attending_packs
 from alpaca_lora.model.lora import attach_adapter
+from alpaca_lora.training.batches import make_batches
 from alpaca_lora.training.loop import Parts, Position, evaluate_loss, train
-from alpaca_lora.training.loss import TargetNats
+from alpaca_lora.training.loss import TargetNats, base_of
 from alpaca_lora.training.runlog import RunLog, read_log
 from alpaca_lora.training.schedule import rows_of_step
 
@@ -54,21 +57,23 @@ def make_table() -> TokenTable:
 
 def run_ours(
     tmp_path: Path, settings: TrainConfig = TRAIN, *, lora: LoraConfig = LORA, run: RunConfig | None = None,
-    held: np.ndarray | None = None, save: Any = None, model: Any = None,
+    held: np.ndarray | None = None, save: Any = None, model: Any = None, looks_each_step: bool = True,
 ) -> tuple[Any, list[dict[str, Any]]]:  # fmt: skip
     model = model or make_model(lora)
     run = run or RunConfig(output_dir=str(tmp_path), logging_steps=1)
     accelerator = Accelerator(cpu=True)
     trained = [parameter for parameter in model.parameters() if parameter.requires_grad]
-    optimizer = torch.optim.AdamW(trained, weight_decay=settings.weight_decay)
+    optimizer = torch.optim.AdamW(trained, weight_decay=settings.weight_decay, fused=True)
     nats, optimizer = accelerator.prepare(TargetNats(model), optimizer)
     tmp_path.mkdir(exist_ok=True)
     with RunLog(tmp_path, steps=STEPS, start_step=0, is_main=True, console=Console(quiet=True)) as log:
         held = np.arange(0) if held is None else held
         parts = Parts(
-            accelerator, nats, optimizer, make_table(), np.arange(N_ROWS), held, save or (lambda at: None), log
-        )
-        train(parts, settings, run, STEPS, Position())
+            accelerator, nats, optimizer, make_table(), np.arange(N_ROWS), held, save or (lambda at: None), log,
+            looks_each_step,
+        )  # fmt: skip
+        with attending_packs(base_of(model)) if settings.packing != "none" else nullcontext():
+            train(parts, settings, run, STEPS, Position())
     return model, read_log(tmp_path)
 
 
@@ -110,8 +115,9 @@ def run_trainer(tmp_path: Path) -> tuple[Any, list[dict[str, float]]]:
     return model, [record for record in trainer.state.log_history if "loss" in record]
 
 
-def test_eight_updates_equal_the_trainers(tmp_path: Path) -> None:
-    ours, our_log = run_ours(tmp_path / "ours")
+@pytest.mark.parametrize("packing", ["none", "plain", "shared_prefix"])
+def test_eight_updates_equal_the_trainers(tmp_path: Path, packing: Packing) -> None:
+    ours, our_log = run_ours(tmp_path / "ours", replace(TRAIN, packing=packing, tokens_per_pack=64))
     theirs, their_log = run_trainer(tmp_path)
     assert len(our_log) == len(their_log) == STEPS
     for mine, reference in zip(our_log, their_log, strict=True):
@@ -183,6 +189,63 @@ def test_a_loss_that_is_not_finite_stops_before_the_weights_are_touched(tmp_path
     assert "checkpoint-3" in str(error.value)
     assert saved == [bad_after]
     assert all(torch.isfinite(parameter).all() for parameter in model.parameters())
+
+
+def test_reading_losses_only_when_they_are_told_changes_nothing(tmp_path: Path) -> None:
+    """A card is not made to wait for the host: every third step is looked at, the log's means are over three."""
+    run = RunConfig(output_dir=str(tmp_path), logging_steps=3)
+    rare, rare_log = run_ours(tmp_path / "rare", run=run, looks_each_step=False)
+    often, log = run_ours(tmp_path / "often", run=run)
+    assert [record["step"] for record in rare_log] == [3, 6, 8]
+    for key in ("loss", "grad_norm", "target_tokens", "computed_tokens"):
+        assert [record[key] for record in rare_log] == [record[key] for record in log]
+    assert all(torch.equal(a, b) for a, b in zip(rare.parameters(), often.parameters(), strict=True))
+
+
+def test_a_gradient_that_is_not_finite_is_held_back_until_it_is_read(tmp_path: Path) -> None:
+    """NaN in the gradient of step 4, seen at step 6: named as step 4's, with the weights of three steps untouched."""
+    model, saved = make_model(), []
+    calls = 0
+
+    def poison(gradient: torch.Tensor) -> torch.Tensor:
+        nonlocal calls
+        calls += 1
+        return gradient * float("nan") if calls == 4 * 3 + 1 else gradient  # 4 micro-batches a step
+
+    next(p for name, p in model.named_parameters() if "lora_B" in name).register_hook(poison)
+    run = RunConfig(output_dir=str(tmp_path), logging_steps=6, save_steps=0)
+    with pytest.raises(UserError, match="step 4:"):
+        run_ours(tmp_path / "bad", run=run, model=model, save=lambda at: saved.append(at.step), looks_each_step=False)
+    assert saved == [3]
+    good = make_model()
+    with pytest.raises(Interrupted):
+        run_ours(tmp_path / "good", run=run, model=good, save=_stop_after_three(good))
+    assert all(torch.equal(a, b) for a, b in zip(model.parameters(), good.parameters(), strict=True))
+
+
+def _stop_after_three(model: Any) -> Any:
+    """Ask the run to stop in its third step; give a save that does nothing."""
+    calls = 0
+
+    def interrupt(gradient: torch.Tensor) -> None:
+        nonlocal calls
+        calls += 1
+        if calls == 4 * 2 + 1:
+            os.kill(os.getpid(), signal.SIGTERM)
+
+    next(p for name, p in model.named_parameters() if "lora_B" in name).register_hook(interrupt)
+    return lambda at: None
+
+
+def test_computed_tokens_are_counted(tmp_path: Path) -> None:
+    table = make_table()
+    rows = [rows_of_step(N_ROWS, TRAIN.batch_size, TRAIN.seed, step) for step in range(STEPS)]
+    for packing in ("none", "plain"):
+        settings = replace(TRAIN, packing=packing)
+        _, log = run_ours(tmp_path / packing, settings)
+        batches = [batch for step in rows for batch in make_batches(table, step, settings)]
+        assert log[-1]["computed_tokens"] == sum(batch.input_ids.numel() for batch in batches)
+    assert log[-1]["computed_tokens"] == sum(int(table.lengths[step].sum()) for step in rows)
 
 
 @pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
