@@ -38,9 +38,7 @@ def demo_config(output_dir: str, seed: int) -> FinetuneConfig:
         data=DataConfig(data_path="sample"),
         model=_MODEL,
         lora=LoraConfig(lora_r=16, lora_alpha=32),
-        train=TrainConfig(
-            batch_size=32, micro_batch_size=32, num_epochs=1.5, learning_rate=3e-3, val_set_size=0, seed=seed
-        ),
+        train=TrainConfig(batch_size=32, num_epochs=1.5, learning_rate=3e-3, val_set_size=0, seed=seed),
         run=RunConfig(output_dir=output_dir, logging_steps=20, save_steps=0, eval_steps=0),
     )
 
