@@ -44,14 +44,14 @@ def _medians(runs: list[dict[str, Any]]) -> dict[str, Any]:
     computed = last["computed_tokens"]
     ratios = [run["ratio"] for run in runs if run["ratio"]]
     speeds = [run["speed"] for run in runs]
-    seconds = statistics.median(run["result"]["seconds"] for run in runs)
+    speed = statistics.median(speeds)
     return {
-        "examples_per_second": statistics.median(speeds),
+        "examples_per_second": speed,
         "examples_per_second_by_round": speeds,
         "ratios": ratios,
         "ratio": statistics.median(ratios) if ratios else None,
-        "real_tokens_per_second": last["real_tokens"] / seconds,
-        "computed_tokens_per_second": computed / seconds if computed else None,
+        "real_tokens_per_second": speed * last["real_tokens"] / last["rows"],
+        "computed_tokens_per_second": speed * computed / last["rows"] if computed else None,
         "computed_per_real": computed / last["real_tokens"] if computed else None,
         "peak_gib": max(run["result"]["peak_gib"] for run in runs),
         "matmul_share": statistics.median(run["share"] for run in runs),
