@@ -120,7 +120,7 @@ class _Node:
     def absorb(self, child: _Node) -> None:
         self.end = child.end
         self.saved += child.saved
-        self.groups = self.groups + child.groups
+        self.groups.extend(child.groups)
 
     def closed(self, order: list[int], tokens: Sequence[NDArray[np.int32]], tokens_per_pack: int) -> _Node:
         rows = order[self.first : self.end]
@@ -172,7 +172,9 @@ def _deal(groups: Sequence[Group], lengths: Sequence[int], ranks: int) -> list[l
     hands: list[list[_Item]] = [[] for _ in range(ranks)]
     for own, row, number in sorted(items, reverse=True):
         prefix = groups[number].prefix
-        loads = [shelf.tokens + shelf.cost(number, prefix, own) for shelf in shelves]
+        # Among equals the rank with fewer rows, so that none stays without: a row equal to another costs nothing.
+        costs = [shelf.tokens + shelf.cost(number, prefix, own) for shelf in shelves]
+        loads = list(zip(costs, map(len, hands), strict=True))
         rank = loads.index(min(loads))
         shelves[rank].put(number, prefix, own, row)
         hands[rank].append(_Item(own, row, number))

@@ -7,11 +7,11 @@ span is a call of its own, so no mask ever covers more than one row.
 
 from __future__ import annotations
 
-from collections.abc import Generator, Sequence
+from collections.abc import Callable, Generator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from itertools import accumulate
-from typing import Any, cast
+from typing import Any, NamedTuple, cast
 
 import torch
 from torch import Tensor
@@ -25,48 +25,56 @@ from alpaca_lora.data.packing import Span
 IMPLEMENTATION = "shared_prefix_packs"
 """Name under which transformers finds this attention."""
 
+_HARMLESS = {"position_ids", "use_cache", "is_causal", "output_attentions", "output_hidden_states", "return_dict"}
+"""What models pass along that does not change attention over a pack."""
+
+
+class Variable(NamedTuple):
+    """What variable-length flash attention asks for.
+
+    Attributes:
+        gather: int64 (keys), for each span its prefix's tokens, then its own.
+        queries, keys: int32 (spans + 1), cumulative lengths.
+        longest_query, longest_key: in tokens.
+    """
+
+    gather: Tensor
+    queries: Tensor
+    keys: Tensor
+    longest_query: int
+    longest_key: int
+
 
 @dataclass(frozen=True)
 class PackLayout:
     """What attention must know of a pack: who sees whom."""
 
     spans: Sequence[Span]
-    device: torch.device
+    variable: Variable | None = None
+    """On a card only."""
     _masks: dict[tuple[int, int, int], Tensor] = field(default_factory=dict)
-    _varlen: dict[str, Any] = field(default_factory=dict)
 
-    def mask(self, span: Span, window: int) -> Tensor:
+    def mask(self, span: Span, window: int, device: torch.device) -> Tensor:
         """Bool (own tokens, prefix + own tokens): which keys a span's queries see, at most `window` back."""
         key = (span.length, span.prefix_length, window)
         if key not in self._masks:
-            full = torch.ones(span.length, span.prefix_length + span.length, dtype=torch.bool, device=self.device)
+            full = torch.ones(span.length, span.prefix_length + span.length, dtype=torch.bool, device=device)
             self._masks[key] = full.tril(span.prefix_length).triu(span.prefix_length - window + 1)
         return self._masks[key]
 
-    def varlen(self) -> tuple[Tensor, Tensor, Tensor, int, int]:
-        """Give what variable-length flash attention asks for.
-
-        Returns:
-            gather: int64 (keys), for each span its prefix's tokens, then its own; cumulative query and key lengths,
-            int32 (spans + 1); longest query; longest key.
-        """
-        if not self._varlen:
-            filled = [span for span in self.spans if span.length]
-            gather = [
-                torch.arange(first, first + length)
-                for span in filled
-                for first, length in ((span.prefix_start, span.prefix_length), (span.start, span.length))
-            ]
-            queries = [span.length for span in filled]
-            keys = [span.prefix_length + span.length for span in filled]
-            self._varlen.update(
-                gather=torch.cat(gather).to(self.device),
-                queries=torch.tensor([0, *accumulate(queries)], dtype=torch.int32, device=self.device),
-                keys=torch.tensor([0, *accumulate(keys)], dtype=torch.int32, device=self.device),
-                longest=(max(queries), max(keys)),
-            )
-        held = self._varlen
-        return held["gather"], held["queries"], held["keys"], *held["longest"]
+    def to_card(self, move: Callable[[Tensor], Tensor]) -> PackLayout:
+        """Add what flash attention needs, moved as the rest of the batch is."""
+        filled = [span for span in self.spans if span.length]
+        gather = [
+            torch.arange(first, first + length)
+            for span in filled
+            for first, length in ((span.prefix_start, span.prefix_length), (span.start, span.length))
+        ]
+        queries = [span.length for span in filled]
+        keys = [span.prefix_length + span.length for span in filled]
+        seen, asked = (torch.tensor([0, *accumulate(lengths)], dtype=torch.int32) for lengths in (keys, queries))
+        variable = Variable(move(torch.cat(gather)), move(asked), move(seen), max(queries), max(keys))
+        return PackLayout(self.spans, variable)
 
 
 def pack_attention(
@@ -79,7 +87,8 @@ def pack_attention(
     pack: PackLayout,
     scaling: float | None = None,
     sliding_window: int | None = None,
-    **_: Any,
+    dropout: float = 0.0,
+    **settings: Any,
 ) -> tuple[Tensor, None]:
     """Attend within the spans of a pack and to their prefixes.
 
@@ -91,9 +100,14 @@ def pack_attention(
 
     Returns:
         float (1, tokens, heads, head width), and None in place of the attention weights.
+
+    Raises `ValueError` for what changes the weights and is not computed here: dropout, a cap, sinks, biases.
     """
-    if query.is_cuda and query.dtype in (torch.bfloat16, torch.float16):
-        return _flash_attention(query, key, value, pack, scaling, sliding_window), None
+    unknown = [name for name, value in settings.items() if value is not None and name not in _HARMLESS]
+    if dropout or unknown:
+        raise ValueError(f"packs know no {' and '.join(unknown) or 'attention dropout'}")
+    if pack.variable is not None and query.dtype in (torch.bfloat16, torch.float16):
+        return _flash_attention(query, key, value, pack.variable, scaling, sliding_window), None
     lengths = [span.length for span in pack.spans]
     keys, values = key.split(lengths, dim=2), value.split(lengths, dim=2)
     number_at = {span.start: number for number, span in enumerate(pack.spans) if span.length}
@@ -110,7 +124,7 @@ def pack_attention(
         output = scaled_dot_product_attention(
             queries,
             *seen,
-            attn_mask=None if is_causal else pack.mask(span, window),
+            attn_mask=None if is_causal else pack.mask(span, window, query.device),
             is_causal=is_causal,
             scale=scaling,
             enable_gqa=query.shape[1] != key.shape[1],
@@ -120,18 +134,17 @@ def pack_attention(
 
 
 def _flash_attention(
-    query: Tensor, key: Tensor, value: Tensor, pack: PackLayout, scaling: float | None, sliding_window: int | None
+    query: Tensor, key: Tensor, value: Tensor, variable: Variable, scaling: float | None, sliding_window: int | None
 ) -> Tensor:
-    """Compute all spans in one call. Flash attention aligns a shorter query with the end of its keys (2307.08691)."""
-    gather, cumulative_queries, cumulative_keys, longest_query, longest_key = pack.varlen()
+    """Compute all spans in one call; a shorter query is aligned with the end of its keys (arXiv 2307.08691)."""
     output = varlen_attn(
         query[0].transpose(0, 1),
-        key[0].transpose(0, 1)[gather],
-        value[0].transpose(0, 1)[gather],
-        cumulative_queries,
-        cumulative_keys,
-        longest_query,
-        longest_key,
+        key[0].transpose(0, 1)[variable.gather],
+        value[0].transpose(0, 1)[variable.gather],
+        variable.queries,
+        variable.keys,
+        variable.longest_query,
+        variable.longest_key,
         scale=scaling,
         window_size=(-1 if sliding_window is None else sliding_window - 1, 0),
         enable_gqa=query.shape[1] != key.shape[1],

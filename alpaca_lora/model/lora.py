@@ -43,7 +43,7 @@ def attach_adapter(base: Any, lora: LoraConfig, *, seed: int) -> Any:
         init_lora_weights=True if lora.init_lora_weights == "default" else lora.init_lora_weights,
     )
     if not getattr(base, "is_quantized", False):
-        settings._register_custom_module({torch.nn.Linear: LoraLinear})
+        settings._register_custom_module({torch.nn.Linear: LoraLinear})  # pyright: ignore[reportPrivateUsage]
     with warnings.catch_warnings():
         warnings.filterwarnings("ignore", message=_EXPECTED_REMARKS)
         return peft.get_peft_model(base, settings)

@@ -38,13 +38,14 @@ class LoraLinear(Linear):
             and not (self.disable_adapters or self.merged or args or kwargs)
         )
         if not is_plain:
-            return cast(Tensor, super().forward(x, *args, **kwargs))
+            return super().forward(x, *args, **kwargs)
         base = cast(nn.Linear, self.get_base_layer())
         down, up = self.lora_A[name].weight, self.lora_B[name].weight
         kind = x.device.type
         dtype = torch.get_autocast_dtype(kind) if torch.is_autocast_enabled(kind) else base.weight.dtype
         inputs = (tensor.to(dtype) for tensor in (x, base.weight, down, up))
-        bias = None if base.bias is None else base.bias.to(dtype)
+        own_bias = cast("Tensor | None", base.bias)
+        bias = None if own_bias is None else own_bias.to(dtype)
         return cast(Tensor, _LoraProduct.apply(*inputs, bias, self.scaling[name]))
 
 

@@ -50,7 +50,7 @@ class Batch:
         return Batch(
             input_ids=move(self.input_ids),
             position_ids=None if self.position_ids is None else move(self.position_ids),
-            pack=None if self.pack is None else PackLayout(self.pack.spans, device),
+            pack=self.pack.to_card(move) if self.pack is not None and device.type == "cuda" else self.pack,
             predicted_at=move(self.predicted_at),
             target_ids=move(self.target_ids),
             weights=move(self.weights),
@@ -114,7 +114,7 @@ def packed_batches(
         Batch(
             input_ids=torch.from_numpy(pack.input_ids)[None],
             position_ids=torch.from_numpy(pack.position_ids)[None],
-            pack=PackLayout(pack.spans, torch.device("cpu")),
+            pack=PackLayout(pack.spans),
             predicted_at=torch.from_numpy(pack.predicted_at),
             target_ids=torch.from_numpy(pack.target_ids),
             weights=torch.from_numpy(pack.weights),

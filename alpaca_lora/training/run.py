@@ -8,7 +8,7 @@ from contextlib import nullcontext
 from dataclasses import asdict, replace
 from datetime import UTC, datetime
 from pathlib import Path
-from typing import Any
+from typing import Any, cast
 
 import numpy as np
 import torch
@@ -36,9 +36,9 @@ from alpaca_lora.training.checkpoint import (
     set_aside_later,
     write_folder,
 )
-from alpaca_lora.training.loop import Parts, Position, sum_over_ranks, train
+from alpaca_lora.training.loop import Parts, Position, train
 from alpaca_lora.training.loss import TargetNats, base_of, projection_error
-from alpaca_lora.training.pack_check import choose_packing
+from alpaca_lora.training.pack_check import PACKINGS, choose_packing
 from alpaca_lora.training.plan import Plan
 from alpaca_lora.training.prepare import Prepared, prepare, print_lines, tell_data, tell_plan
 from alpaca_lora.training.runlog import RunLog, draw_loss, format_seconds, versions
@@ -135,13 +135,25 @@ def _load_model(config: FinetuneConfig, ready: Prepared) -> Any:
 def _fit_to_model(
     config: FinetuneConfig, ready: Prepared, model: Any, accelerator: Accelerator, plan: Plan | None, console: Console
 ) -> FinetuneConfig:
-    """Choose a packing that the model can compute, and let the planned layers give up their activations."""
+    """Choose a packing that the model can compute, and let the planned layers give up their activations.
+
+    All processes do the same: the least packing that any of them found, and what the first one planned.
+    """
     packing, notes = choose_packing(model, ready.table, config.train.packing)
+    packing = PACKINGS[_largest(accelerator, PACKINGS.index(packing))]
     print_lines(console, *(f"note    {note}" for note in notes))
-    first_process_says = torch.tensor(float(plan.checkpoint_every if plan else 0), device=accelerator.device)
-    if every := int(sum_over_ranks(accelerator, first_process_says)):
+    if packing != config.train.packing:
+        config = replace(config, train=replace(config.train, packing=packing))
+        plan = tell_plan(config, ready, console) if plan else None
+    if every := _largest(accelerator, plan.checkpoint_every if plan else 0):
         base_of(model).activation_checkpointing_enable(every_n_layers=every)
-    return replace(config, train=replace(config.train, packing=packing))
+    return config
+
+
+def _largest(accelerator: Accelerator, number: int) -> int:
+    """Give the largest of all processes' numbers."""
+    own = torch.tensor([number], device=accelerator.device)
+    return int(cast(torch.Tensor, accelerator.gather(own)).max())
 
 
 def _make_optimizer(config: FinetuneConfig, model: Any) -> tuple[torch.optim.AdamW, dict[torch.Tensor, str]]:

@@ -166,3 +166,11 @@ def test_the_stanford_data_costs_three_quarters_of_its_tokens(
     for share_prefix, most in ((True, 0.76), (False, 1.0)):
         packs = [pack for step in steps for pack in pack_rows(step, 2048, share_prefix=share_prefix)]
         assert sum(len(pack.input_ids) for pack in packs) <= most * int(table.lengths.sum())
+
+
+def test_no_rank_stays_without_rows() -> None:
+    """Equal rows cost nothing beside each other; still every rank must take part in the step."""
+    for ids in ([list(range(1, 1001)), list(range(2, 102)), list(range(2, 102))], [[5, 6, 7]] * 4):
+        rows = [row(one) for one in ids]
+        held = [pack_rows(rows, 2048, share_prefix=True, rank=rank, ranks=len(rows)) for rank in range(len(rows))]
+        assert all(len(packs) == 1 and len(packs[0].rows) == 1 for packs in held)

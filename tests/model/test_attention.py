@@ -16,8 +16,6 @@ from alpaca_lora.data.packing import Pack, pack_rows
 from alpaca_lora.data.tokens import TokenRow
 from alpaca_lora.model.attention import IMPLEMENTATION, PackLayout, attending_packs, pack_attention
 
-CPU = torch.device("cpu")
-
 
 def make_pack(share_prefix: bool = True) -> Pack:
     rng = np.random.default_rng(0)
@@ -53,7 +51,7 @@ def test_equals_a_dense_mask_with_its_gradients(window: int | None, key_heads: i
     )
     weight = torch.randn(shape, dtype=torch.float64)
     ours, none = pack_attention(
-        None, query, key, value, None, pack=PackLayout(pack.spans, CPU), scaling=0.3, sliding_window=window
+        None, query, key, value, None, pack=PackLayout(pack.spans), scaling=0.3, sliding_window=window
     )
     assert none is None
     found = torch.autograd.grad((ours * weight).sum(), (query, key, value))
@@ -70,7 +68,9 @@ def test_variable_length_arguments_gather_prefix_and_own_tokens() -> None:
     """By hand: a prefix of 2, then rows of 1 and 3 own tokens."""
     rows = [TokenRow(np.array(ids, dtype=np.int32), np.arange(len(ids)) > 0, 0) for ids in ([1, 2, 3], [1, 2, 4, 5, 6])]
     (pack,) = pack_rows(rows, 100, share_prefix=True)
-    gather, queries, keys, longest_query, longest_key = PackLayout(pack.spans, CPU).varlen()
+    variable = PackLayout(pack.spans).to_card(lambda tensor: tensor).variable
+    assert variable is not None
+    gather, queries, keys, longest_query, longest_key = variable
     assert gather.tolist() == [0, 1, 0, 1, 2, 3, 4, 0, 1, 5]
     assert queries.tolist() == [0, 2, 5, 6]
     assert keys.tolist() == [0, 2, 7, 10]
@@ -81,7 +81,7 @@ def hidden(model: Any, pack: Pack) -> torch.Tensor:
     with attending_packs(model), torch.no_grad():
         return model.get_decoder()(
             input_ids=torch.from_numpy(pack.input_ids)[None], position_ids=torch.from_numpy(pack.position_ids)[None],
-            pack=PackLayout(pack.spans, CPU), use_cache=False,
+            pack=PackLayout(pack.spans), use_cache=False,
         ).last_hidden_state[0]  # fmt: skip
 
 
@@ -120,11 +120,11 @@ def test_flash_attention_equals_the_spans_one_by_one(dtype: torch.dtype, window:
     pack = make_pack()
     torch.manual_seed(1)
     tensors = [torch.randn(1, heads, len(pack.input_ids), 64, dtype=dtype) for heads in (4, 2, 2)]
-    layout = PackLayout(pack.spans, torch.device("cuda"))
+    layout = PackLayout(pack.spans).to_card(lambda tensor: tensor.cuda())
     inputs = [tensor.cuda().requires_grad_() for tensor in tensors]
     flash, _ = pack_attention(None, *inputs, None, pack=layout, sliding_window=window)
     reference = [tensor.double().requires_grad_() for tensor in tensors]
-    exact, _ = pack_attention(None, *reference, None, pack=PackLayout(pack.spans, CPU), sliding_window=window)
+    exact, _ = pack_attention(None, *reference, None, pack=PackLayout(pack.spans), sliding_window=window)
     # One rounding of outputs and gradients of the size of one: 2^-8 in bfloat16.
     torch.testing.assert_close(flash.double().cpu(), exact, rtol=0, atol=2e-2)
     for mine, expected in zip(

@@ -172,17 +172,45 @@ def test_a_model_that_cannot_be_packed_is_found_and_said() -> None:
     assert "going on with none" in notes[1]
 
 
-def test_the_check_sees_one_token_too_many(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Let rows see each other's tokens: shared prefixes and plain packs are both refused."""
-    model, table = make_model(LoraConfig(lora_r=4), torch.float32), make_table("two heads")
+def _attend(query: Any, key: Any, value: Any, scaling: float, mask: torch.Tensor) -> Any:
+    attend = torch.nn.functional.scaled_dot_product_attention
+    return attend(query, key, value, attn_mask=mask, scale=scaling, enable_gqa=True).transpose(1, 2), None
 
-    def leaky(module: Any, query: Any, key: Any, value: Any, mask: Any, *, scaling: float, **_: Any) -> Any:
-        groups = query.shape[1] // key.shape[1]
-        key, value = key.repeat_interleave(groups, 1), value.repeat_interleave(groups, 1)
-        out = torch.nn.functional.scaled_dot_product_attention(query, key, value, is_causal=True, scale=scaling)
-        return out.transpose(1, 2), None
 
-    monkeypatch.setattr("alpaca_lora.model.attention.pack_attention", leaky)
+@pytest.mark.parametrize(("fault", "dtype"), [
+    ("one token too many", torch.float32),
+    ("one token too many", torch.bfloat16),
+    ("a prefix token missing", torch.float32),  # drowns in bfloat16's rounding
+])  # fmt: skip
+def test_the_check_sees_a_single_wrong_pair(fault: str, dtype: torch.dtype, monkeypatch: pytest.MonkeyPatch) -> None:
+    """One key more, or less, for one row of a pack."""
+    model, table = make_model(LoraConfig(lora_r=4), torch.float32).to(dtype), make_table("two heads")
+
+    def wrong(module: Any, query: Any, key: Any, value: Any, mask: Any, *, pack: Any, scaling: float, **_: Any) -> Any:
+        tokens = query.shape[2]
+        sees = torch.zeros(tokens, tokens, dtype=torch.bool)
+        for span in pack.spans:
+            own = slice(span.start, span.start + span.length)
+            sees[own, own] = torch.ones(span.length, span.length, dtype=torch.bool).tril()
+            sees[own, span.prefix_start : span.prefix_start + span.prefix_length] = True
+        last = pack.spans[-1]
+        if fault == "one token too many":
+            sees[last.start :, pack.spans[-2].start - 1] = True  # the end of the first row
+        else:
+            sees[last.start :, 0] = False
+        return _attend(query, key, value, scaling, sees)
+
+    monkeypatch.setattr("alpaca_lora.model.attention.pack_attention", wrong)
     packing, notes = choose_packing(model, table, "shared_prefix")
+    assert packing != "shared_prefix"
+    assert "hidden states differ by" in notes[0]
+
+
+@pytest.mark.parametrize(
+    ("name", "setting"), [("gemma2", {"attn_logit_softcapping": 5.0}), ("llama", {"attention_dropout": 0.1})]
+)
+def test_attention_that_packs_do_not_compute_is_refused(name: str, setting: dict[str, float]) -> None:
+    model = tiny_model(name, **setting)
+    packing, notes = choose_packing(model, make_table("two heads"), "shared_prefix")
     assert packing == "none"
-    assert all("hidden states differ by" in note for note in notes)
+    assert "softcap" in notes[0] or "attention dropout" in notes[0]
