@@ -20,12 +20,19 @@ from typing import Any
 import torch
 
 SIZE = {"cpu": 2048, "cuda": 8192}
+SMALLEST, LONGEST_SECONDS = 256, 2.0
 REPEATS = 15
 
 
 def matmul_rate(dtype: str, device: str) -> dict[str, Any]:
-    """Multiply square matrices; give the median rate of several multiplications, and the best."""
+    """Multiply square matrices; give the median rate of several multiplications, and the best.
+
+    Smaller ones where a multiplication would take seconds: a CPU without bfloat16 in hardware multiplies it hundreds of
+    times as slowly as float32.
+    """
     size = SIZE[device]
+    while size > SMALLEST and _seconds(dtype, device, SMALLEST) * (size / SMALLEST) ** 3 > LONGEST_SECONDS:
+        size //= 2
     left, right = (torch.randn(size, size, dtype=getattr(torch, dtype), device=device) for _ in range(2))
     out = torch.empty_like(left)
     seconds: list[float] = []
@@ -37,6 +44,16 @@ def matmul_rate(dtype: str, device: str) -> dict[str, Any]:
         seconds.append(time.perf_counter() - began)
     seconds = seconds[3:]
     return {"flops": 2 * size**3 / statistics.median(seconds), "best_flops": 2 * size**3 / min(seconds), "size": size}
+
+
+def _seconds(dtype: str, device: str, size: int) -> float:
+    """Time one multiplication, the second of two."""
+    left, right = (torch.randn(size, size, dtype=getattr(torch, dtype), device=device) for _ in range(2))
+    began = 0.0
+    for _ in range(2):
+        began = time.perf_counter()
+        (left @ right).sum().item()
+    return time.perf_counter() - began
 
 
 def describe_machine(device: str) -> dict[str, Any]:
