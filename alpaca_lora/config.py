@@ -147,7 +147,7 @@ class TrainConfig:
             tokens_per_pack=(self.tokens_per_pack >= 64, "of at least 64 tokens"),
             micro_batch_size=(self.micro_batch_size >= 1, "of at least 1"),
             activation_checkpointing=(
-                re.fullmatch(r"auto|none|full|every_[2-9]\d*", self.activation_checkpointing) is not None,
+                re.fullmatch(r"auto|none|full|every_([2-9]|[1-9]\d+)", self.activation_checkpointing) is not None,
                 "auto, none, full, or every_2, every_3, ...",
             ),
             num_epochs=(0 < self.num_epochs < math.inf, "above 0 and finite"),

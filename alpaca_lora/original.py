@@ -107,6 +107,11 @@ def _finetune_notes(values: Mapping[str, Any], given: Mapping[str, Any], environ
             "arithmetic is chosen from the hardware (bfloat16 where it has it), not always float16 as in the original: "
             "with 8 bits that gave losses of 0 or NaN; --dtype float16 asks for it"
         )
+    if values.get("packing", "shared_prefix") != "none":
+        notes.append(
+            "rows are packed without padding, so --micro_batch_size does not matter and --tokens_per_pack bounds what "
+            "is computed at once; --packing none pads as the original did"
+        )
     if values["val_set_size"]:
         notes.append(
             "the adapter is that of the last step; the original put back the checkpoint of the lowest held-out loss. "

@@ -85,3 +85,35 @@ def table(line: dict[str, Any]) -> str:
 
 def _number(value: float | None, form: str) -> str:
     return "-" if value is None else format(value, form)
+
+
+NAMES = {
+    "ours": ("Alpaca-LoRA", "alpaca-lora"),
+    "recipe_2023": ("the 2023 recipe on `transformers.Trainer`", "transformers"),
+    "trl": ("TRL `SFTTrainer`", "trl"),
+    "unsloth": ("Unsloth", "unsloth"),
+    "litgpt": ("LitGPT", "litgpt"),
+    "llamafactory": ("LLaMA-Factory", "llamafactory"),
+}
+
+
+def markdown_rows(line: dict[str, Any]) -> list[str]:
+    """Give a comparison's rows for the README, fastest first: name and version, speed, ratio, tokens, memory, share.
+
+    `tests/test_readme.py` holds the README to what the result file says.
+    """
+    versions = {result["contender"]: result["versions"] for one in line["rounds"] for result in one["results"]}
+    rows: list[str] = []
+    for name, found in sorted(line["summary"].items(), key=lambda item: -item[1]["examples_per_second"]):
+        title, package = NAMES[name]
+        version = versions[name].get(package, "")
+        cells = [
+            f"{title} {version}".rstrip() if version != "not installed" else title,
+            f"{found['examples_per_second']:.2f}",
+            f"{found['ratio']:.2f}",
+            _number(found["computed_per_real"], ".2f"),
+            f"{found['peak_gib']:.1f}",
+            f"{found['matmul_share']:.0%}",
+        ]
+        rows.append(f"| {' | '.join(cells)} |")
+    return rows

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import sys
 from pathlib import Path
 from typing import Any
@@ -57,3 +58,16 @@ def test_ratios_are_paired_by_round() -> None:
     assert found["matmul_share"] == pytest.approx(0.5)  # 1000 / 1 s / 2e3 and 1000 / 2 s / 1e3
     assert found["computed_per_real"] == pytest.approx(0.8)
     assert found["last_loss"] == 1.0
+
+
+@pytest.mark.usefixtures("_benchmarks_importable")
+@pytest.mark.parametrize("name", ["README.md", "README.zh-CN.md", "docs/guides/performance.md"])
+def test_the_published_table_is_the_results(name: str) -> None:
+    from report import markdown_rows, summarise
+
+    root = BENCHMARKS.parent
+    line = json.loads((BENCHMARKS / "results" / "compare-135m-cpu.json").read_text(encoding="utf-8"))
+    assert line["summary"] == summarise(line)
+    text = (root / name).read_text(encoding="utf-8")
+    assert "\n".join(markdown_rows(line)) in text
+    assert line["command"] in text

@@ -19,7 +19,7 @@ from alpaca_lora.data.tokens import TokenRow
 
 _EVEN_ENOUGH = 0.01
 """Ranks whose computed tokens differ by less than this share are left as they are."""
-_EXCHANGES = 50
+_EXCHANGES, _TRIED = 50, 16
 
 
 class Span(NamedTuple):
@@ -163,7 +163,8 @@ def _deal(groups: Sequence[Group], lengths: Sequence[int], ranks: int) -> list[l
     """Deal rows over ranks so that each computes about as many tokens.
 
     Longest first, each to the rank that has the fewest tokens with it; then the fullest and the emptiest rank exchange
-    rows as long as that brings them closer.
+    rows as long as that brings them closer. Prefixes count once a rank, so the ranks are as even as the prefix is short
+    beside a pack: a long one may have to stand in one pack more on one of them.
     """
     if ranks == 1:
         return [list(groups)]
@@ -206,17 +207,17 @@ def _even_out(hands: list[list[_Item]], prefixes: Sequence[int]) -> None:
         gap = max(loads) - min(loads)
         if gap <= _EVEN_ENOUGH * max(loads):
             return
-        best: tuple[int, list[_Item], list[_Item]] | None = None
-        for give in (*full, None):
-            for take in (*empty, None):
-                left = [item for item in full if item is not give] + ([take] if take else [])
-                right = [item for item in empty if item is not take] + ([give] if give else [])
-                narrower = abs(tokens(left) - tokens(right))
-                if left and right and narrower < (best[0] if best else gap):
-                    best = narrower, left, right
-        if best is None:
+        # What matters is the difference of own tokens: nearest to half of the gap; prefixes are counted afterwards.
+        pairs = [(give, take) for give in (*full, None) for take in (*empty, None) if give or take]
+        pairs.sort(key=lambda pair: abs(gap - 2 * ((pair[0].own if pair[0] else 0) - (pair[1].own if pair[1] else 0))))
+        for give, take in pairs[:_TRIED]:
+            left = [item for item in full if item is not give] + ([take] if take else [])
+            right = [item for item in empty if item is not take] + ([give] if give else [])
+            if left and right and abs(tokens(left) - tokens(right)) < gap:
+                full[:], empty[:] = left, right
+                break
+        else:
             return
-        full[:], empty[:] = best[1], best[2]
 
 
 def _best_fit(groups: Sequence[Group], lengths: Sequence[int], tokens_per_pack: int) -> list[_Shelf]:

@@ -18,7 +18,6 @@ from torch import Tensor
 from torch.nn.attention.varlen import varlen_attn
 from torch.nn.functional import scaled_dot_product_attention
 from transformers import AttentionInterface
-from transformers.masking_utils import AttentionMaskInterface
 
 from alpaca_lora.data.packing import Span
 
@@ -106,7 +105,8 @@ def pack_attention(
     unknown = [name for name, value in settings.items() if value is not None and name not in _HARMLESS]
     if dropout or unknown:
         raise ValueError(f"packs know no {' and '.join(unknown) or 'attention dropout'}")
-    if pack.variable is not None and query.dtype in (torch.bfloat16, torch.float16):
+    fits_flash = query.dtype in (torch.bfloat16, torch.float16) and query.shape[-1] % 8 == 0 and query.shape[-1] <= 256
+    if pack.variable is not None and fits_flash:
         return _flash_attention(query, key, value, pack.variable, scaling, sliding_window), None
     lengths = [span.length for span in pack.spans]
     keys, values = key.split(lengths, dim=2), value.split(lengths, dim=2)
@@ -152,15 +152,14 @@ def _flash_attention(
     return cast(Tensor, output).unsqueeze(0)
 
 
-def _no_mask(*_: Any, **__: Any) -> None:
-    """Make no mask: the layout given to each forward pass replaces it."""
-
-
 @contextmanager
 def attending_packs(causal_lm: Any) -> Generator[None]:
-    """Make a transformers model attend by the `pack` given to its forward pass, until the context ends."""
+    """Make a transformers model attend by the `pack` given to its forward pass, until the context ends.
+
+    No mask function is registered beside it: for such an attention transformers makes no mask, and on a card does not
+    wait to see whether the positions are those of a pack.
+    """
     AttentionInterface.register(IMPLEMENTATION, pack_attention)
-    AttentionMaskInterface.register(IMPLEMENTATION, _no_mask)
     before = causal_lm.config._attn_implementation
     causal_lm.set_attn_implementation(IMPLEMENTATION)
     try:

@@ -58,6 +58,11 @@ def cpu_multiplies_bf16() -> bool:
     return any(capabilities.get(name) for name in ("avx512_bf16", "amx_bf16", "bf16", "arm_bf16"))
 
 
+def has_flash_attention(device: torch.device) -> bool:
+    """Tell whether torch's flash attention runs there: on CUDA cards from Ampere on (compute capability 8)."""
+    return device.type == "cuda" and torch.cuda.get_device_capability(device) >= (8, 0)
+
+
 def total_memory_gib(device: torch.device) -> float:
     """Give the memory of the card, or of the machine for a CPU, in GiB."""
     if device.type == "cuda":

@@ -15,6 +15,7 @@ from alpaca_lora.config import TrainConfig
 from alpaca_lora.data.packing import pack_rows
 from alpaca_lora.data.tokens import TokenRow, TokenTable
 from alpaca_lora.model.attention import PackLayout
+from alpaca_lora.model.device import has_flash_attention
 from alpaca_lora.training.schedule import rows_of_step
 
 
@@ -50,7 +51,7 @@ class Batch:
         return Batch(
             input_ids=move(self.input_ids),
             position_ids=None if self.position_ids is None else move(self.position_ids),
-            pack=self.pack.to_card(move) if self.pack is not None and device.type == "cuda" else self.pack,
+            pack=self.pack.to_card(move) if self.pack is not None and has_flash_attention(device) else self.pack,
             predicted_at=move(self.predicted_at),
             target_ids=move(self.target_ids),
             weights=move(self.weights),

@@ -51,8 +51,8 @@ class Parts:
         table: tokens of all rows.
         train_rows, held_out_rows: int64 indices into the table.
         save: writes a checkpoint of the present position; called on every rank, writes on the first.
-        looks_each_step: read loss and norm after every step. Off where that would make a card wait for the host: they
-            are then read only when something is logged, evaluated or saved.
+        looks_each_step: read loss and norm after every step, as float16's loss scaling does anyway. Off where that
+            would make a card wait for the host: they are then read when something is logged, evaluated or saved.
     """
 
     accelerator: Accelerator
@@ -194,9 +194,8 @@ class _Readings:
 
         AdamW's fused kernels take `found_inf` for it, as `torch.amp.GradScaler` does for float16.
         """
-        if self.accelerator.scaler is None:
-            norms = torch.stack([norm for _, _, norm in self.unread])
-            optimizer.optimizer.found_inf = (~norms.isfinite().all()).float()
+        values = torch.stack([value for _, nats, norm in self.unread for value in (nats, norm)])
+        optimizer.optimizer.found_inf = (~values.isfinite().all()).float()
 
     def read(self, at: Position, *, stop_wanted: bool) -> _Reading | None:
         """Bring what is unread to the host and move `at` on; return the first step that is not finite, if any."""

@@ -81,7 +81,7 @@ class _ChunkedNats(torch.autograd.Function):
     @staticmethod
     def backward(ctx: Any, *outputs: Tensor) -> tuple[None, Tensor | None, None, None]:
         (gradient,) = ctx.saved_tensors
-        return None, gradient * outputs[0].to(gradient.dtype), None, None
+        return None, (gradient.to(outputs[0].dtype) * outputs[0]).to(gradient.dtype), None, None
 
 
 def project(causal_lm: Any, hidden: Tensor) -> Tensor:

@@ -13,13 +13,14 @@ import numpy as np
 import torch
 from transformers import AutoModelForCausalLM
 
-from alpaca_lora.config import FinetuneConfig
+from alpaca_lora.config import FinetuneConfig, Packing
 from alpaca_lora.data.tokens import TokenTable
 from alpaca_lora.model.device import free_memory_gib, peak_memory_gib, pick_device, pick_dtype
 from alpaca_lora.model.lora import linear_names
 from alpaca_lora.training.batches import Batch, make_batches, prepare_step
 from alpaca_lora.training.loss import CHUNK_TOKENS
-from alpaca_lora.training.probe import measure_layer
+from alpaca_lora.training.pack_check import choose_packing
+from alpaca_lora.training.probe import make_shallow, measure_layer
 from alpaca_lora.training.runlog import format_seconds
 from alpaca_lora.training.schedule import rows_of_step, total_steps
 
@@ -53,6 +54,10 @@ class Plan:
     """Tokens computed in training: padding included, a shared prefix once a pack."""
     checkpoint_every: int
     """Every how many layers one gives up its activations and is computed again; 0 for none."""
+    packing: Packing
+    """The one asked for, or less where this kind of model cannot do it."""
+    notes: list[str]
+    """Why it is less."""
     advice: str
     """What to change when it does not fit; empty when it does."""
 
@@ -71,6 +76,7 @@ class Plan:
         share = self.computed_tokens / max(1, self.tokens)
         computed = f"{self.computed_tokens:,} tokens computed, {share:.2f} for each of {self.tokens:,}"
         lines = [
+            *(f"note    {note}" for note in self.notes),
             f"memory  {self.total_gib:.2f} GiB at the peak; {room}",
             f"        = {weights}",
             f"        + {adapter}",
@@ -78,7 +84,7 @@ class Plan:
             f"time    {format_seconds(self.seconds)} for {self.steps:,} steps; {computed}",
         ]
         if self.checkpoint_every:
-            lines.insert(4, f"        activations of {describe_checkpoints(self.checkpoint_every)} are computed twice")
+            lines.insert(-1, f"        activations of {describe_checkpoints(self.checkpoint_every)} are computed twice")
         return lines + ([f"advice  {self.advice}"] if self.advice else [])
 
 
@@ -96,6 +102,11 @@ def make_plan(
     before_gib = _resident_gib()
     device = pick_device(config.model.device)
     dtype = pick_dtype(config.model.dtype, device)
+    free_gib = free_memory_gib(device) + (0 if device.type == "cuda" else before_gib)
+    shallow = make_shallow(config, model_config, 1, device, dtype)
+    packing, notes = choose_packing(shallow, table, config.train.packing)
+    del shallow
+    config = replace(config, train=replace(config.train, packing=packing))
     with torch.device("meta"):
         causal_lm = AutoModelForCausalLM.from_config(model_config)
     parameters, trained = sum(p.numel() for p in causal_lm.parameters()), _adapter_size(causal_lm, config)
@@ -119,11 +130,13 @@ def make_plan(
         activations_gib=(layers * layer.saved_bytes * widest + rest.saved_bytes * widest_targets) / _GIB,
         logits_gib=3 * 4 * min(CHUNK_TOKENS, work.widest_targets) * vocabulary / _GIB,
         runtime_gib=_CUDA_CONTEXT_GIB if device.type == "cuda" else before_gib,
-        free_gib=free_memory_gib(device) + (0 if device.type == "cuda" else before_gib),
+        free_gib=free_gib,
         seconds=train_seconds * (1 + held_share / 2) + (layers * layer.update_seconds + rest.update_seconds) * steps,
         tokens=work.tokens,
         computed_tokens=work.computed_tokens,
         checkpoint_every=0,
+        packing=packing,
+        notes=notes,
         advice="",
     )
     width = text.hidden_size * dtype.itemsize * work.widest_tokens / _GIB
@@ -154,7 +167,7 @@ def measure_work(table: TokenTable, train_rows: np.ndarray, config: FinetuneConf
         tokens=round(factor * sum(work.n_tokens for work in works)),
         computed_tokens=round(factor * sum(work.computed_tokens for work in works)),
         target_tokens=round(factor * sum(len(batch.target_ids) for batch in batches)),
-        widest_tokens=max(batch.input_ids.numel() for batch in batches),
+        widest_tokens=max(int(table.lengths[train_rows].max()), *(batch.input_ids.numel() for batch in batches)),
         widest_targets=max(len(batch.target_ids) for batch in batches),
     )
 

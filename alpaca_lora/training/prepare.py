@@ -11,7 +11,7 @@ import numpy as np
 from numpy.typing import NDArray
 from rich.console import Console
 
-from alpaca_lora.config import RESULT_NEUTRAL, BaseConfig, DataConfig, FinetuneConfig, PreviewConfig
+from alpaca_lora.config import RESULT_NEUTRAL, BaseConfig, DataConfig, FinetuneConfig, PreviewConfig, TrainConfig
 from alpaca_lora.data.encoder import TextEncoder, tokenizer_fingerprint
 from alpaca_lora.data.examples import split_rows
 from alpaca_lora.data.preview import ledger_lines, row_text
@@ -96,7 +96,7 @@ def tell_data(config: FinetuneConfig, ready: Prepared, console: Console) -> None
     dtype = str(pick_dtype(config.model.dtype, device)).removeprefix("torch.")
     print_lines(
         console,
-        *(f"note    {note}" for note in ready.notes),
+        *(f"note    {note}" for note in [*ready.notes, *_unused(config)]),
         f"base    {ready.place.name}, {dtype} on {describe_device(device)}",
         *ledger_lines(ready.table.ledger, config.data),
         f"split   {len(ready.train_rows):,} rows to train on, {len(ready.held_out_rows):,} held out",
@@ -104,6 +104,16 @@ def tell_data(config: FinetuneConfig, ready: Prepared, console: Console) -> None
     row = ready.table[int(ready.train_rows[0])]
     print_lines(console, f"row {row.row} as it is trained, targets between ⟦ ⟧:")
     console.print(row_text(row, ready.tokenizer))
+
+
+def _unused(config: FinetuneConfig) -> list[str]:
+    """Name a setting that was changed and does nothing beside another."""
+    train, usual = config.train, TrainConfig()
+    if train.packing != "none" and train.micro_batch_size != usual.micro_batch_size:
+        return [f"--micro_batch_size {train.micro_batch_size} has no effect with --packing {train.packing}"]
+    if train.packing == "none" and train.tokens_per_pack != usual.tokens_per_pack:
+        return [f"--tokens_per_pack {train.tokens_per_pack} has no effect with --packing none"]
+    return []
 
 
 def tell_plan(config: FinetuneConfig, ready: Prepared, console: Console) -> Plan:

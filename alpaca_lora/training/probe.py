@@ -17,7 +17,7 @@ from alpaca_lora.config import FinetuneConfig
 from alpaca_lora.model.attention import attending_packs
 from alpaca_lora.model.lora import attach_adapter
 from alpaca_lora.training.batches import Batch
-from alpaca_lora.training.loss import TargetNats
+from alpaca_lora.training.loss import TargetNats, base_of
 
 
 @dataclass(frozen=True)
@@ -54,10 +54,10 @@ def measure_layer(
     return layer, one - layer
 
 
-def _probe(
-    config: FinetuneConfig, model_config: Any, depth: int, batch: Batch, device: torch.device, dtype: torch.dtype
-) -> Cost:
-    """Train a random model of `depth` layers for a moment; time it and count the bytes kept for the backward pass."""
+def make_shallow(
+    config: FinetuneConfig, model_config: Any, depth: int, device: torch.device, dtype: torch.dtype
+) -> Any:
+    """Make the first `depth` layers of a model with random weights, its adapter attached."""
     shallow = copy.deepcopy(model_config)
     text = shallow.get_text_config()
     text.num_hidden_layers = depth
@@ -65,8 +65,16 @@ def _probe(
         text.layer_types = text.layer_types[:depth]
     base = AutoModelForCausalLM.from_config(shallow, dtype=dtype).to(device).requires_grad_(False)
     short_names = tuple(dict.fromkeys(name.rsplit(".", 1)[-1] for name in config.lora.lora_target_modules))
-    lora = replace(config.lora, lora_target_modules=short_names)  # a layer named in full may be deeper than the probe
-    nats = TargetNats(attach_adapter(base, lora, seed=0)).train()
+    lora = replace(config.lora, lora_target_modules=short_names)  # a layer named in full may be deeper than these
+    return attach_adapter(base, lora, seed=0)
+
+
+def _probe(
+    config: FinetuneConfig, model_config: Any, depth: int, batch: Batch, device: torch.device, dtype: torch.dtype
+) -> Cost:
+    """Train a random model of `depth` layers for a moment; time it and count the bytes kept for the backward pass."""
+    model = make_shallow(config, model_config, depth, device, dtype)
+    base, nats = base_of(model), TargetNats(model).train()
     trained = [parameter for parameter in nats.parameters() if parameter.requires_grad]
     optimizer = torch.optim.AdamW(trained, lr=1e-4, fused=device.type in ("cpu", "cuda"))
     autocast = torch.autocast(device.type, dtype, enabled=dtype != torch.float32)

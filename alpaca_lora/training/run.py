@@ -139,15 +139,12 @@ def _fit_to_model(
 
     All processes do the same: the least packing that any of them found, and what the first one planned.
     """
-    packing, notes = choose_packing(model, ready.table, config.train.packing)
-    packing = PACKINGS[_largest(accelerator, PACKINGS.index(packing))]
+    packing, notes = choose_packing(model, ready.table, plan.packing if plan else config.train.packing)
     print_lines(console, *(f"note    {note}" for note in notes))
-    if packing != config.train.packing:
-        config = replace(config, train=replace(config.train, packing=packing))
-        plan = tell_plan(config, ready, console) if plan else None
+    packing = PACKINGS[_largest(accelerator, PACKINGS.index(packing))]
     if every := _largest(accelerator, plan.checkpoint_every if plan else 0):
         base_of(model).activation_checkpointing_enable(every_n_layers=every)
-    return config
+    return replace(config, train=replace(config.train, packing=packing))
 
 
 def _largest(accelerator: Accelerator, number: int) -> int:
@@ -196,7 +193,7 @@ def _train(
     )
     parts = Parts(
         accelerator, nats, prepared, ready.table, ready.train_rows, ready.held_out_rows, save, log,
-        looks_each_step=accelerator.device.type != "cuda",
+        looks_each_step=accelerator.device.type != "cuda" or accelerator.scaler is not None,
     )  # fmt: skip
     run_name = config.run.run_name or output_dir.name
     with log, attending_packs(base_of(model)) if config.train.packing != "none" else nullcontext():

@@ -20,7 +20,7 @@ def run(processes: int, base: Path, rows: Path, output_dir: Path, *extra: str) -
     command = [
         sys.executable, *launcher, "-m", "alpaca_lora", "finetune", "--base_model", str(base), "--dtype", "float32",
         "--device", "cpu", "--data_path", str(rows), "--output_dir", str(output_dir), "--val_set_size", "5",
-        "--batch_size", "5", "--micro_batch_size", "2", "--max_steps", "4", "--learning_rate", "1e-3",
+        "--batch_size", "5", "--max_steps", "4", "--learning_rate", "1e-3",
         "--logging_steps", "1", "--save_steps", "2", *extra,
     ]  # fmt: skip
     done = subprocess.run(command, capture_output=True, text=True, timeout=240, check=False)
@@ -28,16 +28,21 @@ def run(processes: int, base: Path, rows: Path, output_dir: Path, *extra: str) -
     return done.stdout
 
 
-def test_two_processes_train_what_one_trains(tiny_llama: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """Five rows a step on two ranks: three micro-batches against two, with unequal target counts."""
+@pytest.mark.parametrize(
+    "ways", [("--tokens_per_pack", "64"), ("--packing", "none", "--micro_batch_size", "2")], ids=["packed", "padded"]
+)
+def test_two_processes_train_what_one_trains(
+    ways: tuple[str, ...], tiny_llama: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Five rows a step on two ranks: unequal numbers of packs or micro-batches, and of targets."""
     monkeypatch.setenv("ALPACA_LORA_CACHE", str(tmp_path / "cache"))
     monkeypatch.setenv("OMP_NUM_THREADS", "1")
-    rows = [{"instruction": "Repeat " * n, "input": "", "output": "well " * (1 + n % 7)} for n in range(1, 21)]
+    rows = [{"instruction": "Repeat " * n, "input": "", "output": "well " * (1 + n % 9)} for n in range(1, 21)]
     (tmp_path / "rows.json").write_text(json.dumps(rows))
-    printed = run(2, tiny_llama, tmp_path / "rows.json", tmp_path / "two")
-    run(1, tiny_llama, tmp_path / "rows.json", tmp_path / "one")
+    printed = run(2, tiny_llama, tmp_path / "rows.json", tmp_path / "two", *ways)
+    run(1, tiny_llama, tmp_path / "rows.json", tmp_path / "one", *ways)
     assert printed.count("logits equal") == 1  # the second process says nothing
-    one, two = read_log(tmp_path / "one"), read_log(tmp_path / "two")
+    one, two = read_log(tmp_path / "one"), read_log(tmp_path / "two", *ways)
     assert [record["step"] for record in one] == [record["step"] for record in two]
     for mine, reference in zip(two, one, strict=True):
         for key in ("loss", "eval_loss", "grad_norm"):

@@ -13,6 +13,7 @@ import pytest
 import torch
 from rich.console import Console
 from safetensors.torch import load_file
+from tiny_models import write_base
 
 from alpaca_lora.config import DataConfig, FinetuneConfig, LoraConfig, ModelConfig, RunConfig, TrainConfig
 from alpaca_lora.errors import UserError
@@ -103,3 +104,22 @@ def test_a_model_that_mixes_rows_up_is_trained_without_packs(
     assert "--packing shared_prefix does not fit LlamaForCausalLM" in told
     assert "going on with none" in told
     assert largest_difference(fallen, padded) == 0
+
+
+def test_a_model_whose_attention_is_capped_is_planned_and_trained_without_packs(
+    config: FinetuneConfig, tmp_path: Path
+) -> None:
+    """Gemma 2 caps its attention's scores, which packs do not compute: told with the plan, before the weights."""
+    base = write_base(tmp_path / "gemma2", "gemma2")
+    capped = replace(config, model=replace(config.model, base_model=str(base)))
+    folder, told = run(capped, "capped")
+    assert told.index("--packing shared_prefix does not fit Gemma2ForCausalLM") < told.index("memory  ")
+    padded, _ = run(capped, "capped-none", packing="none")
+    assert largest_difference(folder, padded) == 0
+
+
+def test_a_setting_without_effect_is_named(config: FinetuneConfig) -> None:
+    _, told = run(config, "packed", micro_batch_size=2)
+    assert "--micro_batch_size 2 has no effect with --packing shared_prefix" in told
+    _, told = run(config, "padded", packing="none", tokens_per_pack=128)
+    assert "--tokens_per_pack 128 has no effect with --packing none" in told

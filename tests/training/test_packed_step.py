@@ -13,6 +13,7 @@ from tiny_models import VOCABULARY, tiny_model
 
 from alpaca_lora.config import LoraConfig, Packing, TrainConfig
 from alpaca_lora.data.tokens import Ledger, TokenTable
+from alpaca_lora.model import attention
 from alpaca_lora.model.attention import attending_packs
 from alpaca_lora.model.lora import attach_adapter
 from alpaca_lora.training.batches import make_batches
@@ -152,6 +153,25 @@ def test_activation_checkpointing_changes_no_bit() -> None:
     for loss, gradients, _ in results[1:]:
         assert loss == results[0][0]
         assert all(torch.equal(gradients[name], results[0][1][name]) for name in gradients)
+
+
+@pytest.mark.parametrize("family", ["llama", "mistral", "qwen2", "qwen3", "gemma3_text", "cohere", "granite", "phi3"])
+def test_known_families_are_packed(family: str) -> None:
+    packing, notes = choose_packing(tiny_model(family), make_table("two heads"), "shared_prefix")
+    assert (packing, notes) == ("shared_prefix", [])
+
+
+def test_a_window_that_packs_are_not_told_of_is_found(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Rows longer than the window: the check's rows are longer too, and see that it is ignored."""
+    model, table = tiny_model("mistral", sliding_window=11), make_table("two heads")
+    assert choose_packing(model, table, "shared_prefix") == ("shared_prefix", [])
+    real = attention.pack_attention
+
+    def deaf(*inputs: Any, sliding_window: int | None = None, **settings: Any) -> Any:
+        return real(*inputs, **settings)
+
+    monkeypatch.setattr(attention, "pack_attention", deaf)
+    assert choose_packing(model, table, "shared_prefix")[0] == "none"
 
 
 def test_a_known_family_keeps_the_packing_asked_for() -> None:

@@ -111,13 +111,13 @@ def test_sampled_work_is_close_to_the_whole_count(packing: Packing) -> None:
     assert work.computed_tokens == pytest.approx(sum(batch.input_ids.numel() for batch in batches), rel=0.02)
     assert work.target_tokens == pytest.approx(sum(len(batch.target_ids) for batch in batches), rel=0.02)
     assert work.tokens == pytest.approx(3 * int(table.lengths.sum()), rel=0.02)
-    assert work.widest_tokens <= max(batch.input_ids.numel() for batch in batches)
+    assert int(table.lengths.max()) <= work.widest_tokens <= max(batch.input_ids.numel() for batch in batches)
 
 
 PLAN = Plan(
     steps=10, parameters=7_000_000_000, trained_parameters=40_000_000, weights_gib=13.0, adapter_gib=0.6,
     activations_gib=8.0, logits_gib=0.4, runtime_gib=0.6, free_gib=24.0, seconds=100.0, tokens=4000,
-    computed_tokens=3000, checkpoint_every=0, advice="",
+    computed_tokens=3000, checkpoint_every=0, packing="shared_prefix", notes=[], advice="",
 )  # fmt: skip
 
 
