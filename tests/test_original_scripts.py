@@ -139,12 +139,14 @@ def test_what_is_done_differently_is_said() -> None:
     assert [line.split()[:3] for line in notes.splitlines()] == [
         ["the", "base", "is"],
         ["arithmetic", "is", "chosen"],
+        ["rows", "are", "packed"],
         ["the", "adapter", "is"],
     ]
     assert "the base is not held in 8 bits" in notes
     assert "not always float16" in notes
     assert "the original put back the checkpoint of the lowest held-out loss" in notes
-    _, notes = _finetune("--quantization int8 --dtype float16 --val_set_size 0")
+    assert "--packing none pads as the original did" in notes
+    _, notes = _finetune("--quantization int8 --dtype float16 --val_set_size 0 --packing none")
     assert notes == ""
     _, notes = _finetune("--max_steps 30 --add_eos_token")
     assert "100 warm-up steps, as in the original, but --max_steps 30" in notes
