@@ -71,7 +71,8 @@ class _ChunkedNats(torch.autograd.Function):
             with torch.set_grad_enabled(needs_gradient):
                 inputs = hidden[chunk].detach().requires_grad_(needs_gradient)
                 logits = project(causal_lm, inputs).to(wide)
-                nats = cross_entropy(logits, target_ids[chunk], reduction="none") @ weights[chunk].to(wide)
+                each = cross_entropy(logits, target_ids[chunk], reduction="none")
+                nats = (each * weights[chunk].to(wide)).sum()  # not a dot product, which autocast would round
             total += nats.detach()
             if gradient is not None:
                 (gradient[chunk],) = torch.autograd.grad(nats, inputs)

@@ -114,6 +114,19 @@ def test_chunks_give_the_textbook_loss_and_gradient(
     torch.testing.assert_close(gradient, reference, rtol=digits, atol=digits)
 
 
+def test_under_autocast_the_sum_is_still_float32() -> None:
+    """Half precision may round the logits, not the sum over targets: 200 x 4.6 nats would stand in steps of 4."""
+    model = make_model("llama").to(torch.bfloat16).requires_grad_(False)
+    torch.manual_seed(5)
+    hidden = torch.randn(200, 32, dtype=torch.bfloat16).requires_grad_()
+    targets, weights = torch.randint(0, 101, (200,)), torch.ones(200)
+    expected = cross_entropy(model.lm_head(hidden).float(), targets, reduction="sum")
+    with torch.autocast("cpu", torch.bfloat16):
+        found = target_nats(model, hidden, targets, weights)
+    assert found.dtype == torch.float32
+    assert float(found.detach()) == pytest.approx(float(expected.detach()), rel=1e-6)
+
+
 def test_never_more_than_a_chunk_of_logits_is_held(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(loss_module, "CHUNK_TOKENS", 8)
     model, rows = make_model("llama"), []
