@@ -24,10 +24,10 @@ from pathlib import Path
 from typing import Any
 
 import torch
-from machine import describe_machine
 from peers.contract import Job, write_job
 from peers.install import CONTENDERS, environment_python, work_folder
 from report import summarise, table
+from result_line import command_line, publish, result_head
 from rows import write_rows
 from shapes import SHAPES, as_rows, model_folder, needed, needed_flops
 
@@ -139,8 +139,8 @@ def main() -> None:
     rows, size = as_rows(next(iter(jobs.values())).read_tokens()), arguments.batch_size
     count = needed([rows[first : first + size] for first in range(0, len(rows), size)])
     line: dict[str, Any] = {
-        "benchmark": "compare", "date": time.strftime("%Y-%m-%d"), "command": command_line("compare", arguments),
-        "machine": describe_machine(arguments.device), "shape": arguments.shape, "dtype": arguments.dtype,
+        **result_head("compare", command_line("compare", arguments), arguments.device),
+        "shape": arguments.shape, "dtype": arguments.dtype,
         "rows": len(rows), "real_tokens": sum(len(row.input_ids) for row in rows), "needed_tokens": count.tokens,
         "target_tokens": count.targets, "needed_flops": needed_flops(shape, count), "rounds": [],
     }  # fmt: skip
@@ -161,17 +161,7 @@ def main() -> None:
         line["rounds"].append({"matmul_flops": rates, "load_average": round(os.getloadavg()[0], 2), "results": results})
     line |= {"not_run": failed, "summary": summarise(line)}
     print(table(line))
-    print(json.dumps(line))
-    if arguments.output:
-        arguments.output.write_text(json.dumps(line) + "\n", encoding="utf-8")
-
-
-def command_line(program: str, arguments: argparse.Namespace) -> str:
-    """Give the command without this machine's paths."""
-    paths = {"work", "output", "data", "tokenizer", "timeout"}
-    parts = [f"--{key} {' '.join(value) if isinstance(value, list) else value}"
-             for key, value in vars(arguments).items() if key not in paths]  # fmt: skip
-    return " ".join([f"python benchmarks/{program}.py", *parts])
+    publish(line, arguments.output)
 
 
 if __name__ == "__main__":

@@ -14,10 +14,10 @@ import os
 import platform
 import statistics
 import time
-from pathlib import Path
 from typing import Any
 
 import torch
+from processor import processor_name
 
 SIZE = {"cpu": 2048, "cuda": 8192}
 SMALLEST, LONGEST_SECONDS = 256, 2.0
@@ -58,11 +58,8 @@ def _seconds(dtype: str, device: str, size: int) -> float:
 
 def describe_machine(device: str) -> dict[str, Any]:
     """Name the processor, the card, and what else is running."""
-    info = Path("/proc/cpuinfo")
-    lines = info.read_text(encoding="utf-8").splitlines() if info.is_file() else []
-    names = [line.partition(":")[2].strip() for line in lines if line.startswith("model name")]
     found: dict[str, Any] = {
-        "cpu": names[0] if names else platform.processor(),
+        "cpu": processor_name(),
         "cores": os.cpu_count(),
         "memory_gib": round(os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES") / 2**30, 1),
         "load_average": round(os.getloadavg()[0], 2),

@@ -11,8 +11,6 @@ half of the rows and for all, as Python and numpy allocate it. Prints a table an
 from __future__ import annotations
 
 import argparse
-import json
-import platform
 import shutil
 import tempfile
 import time
@@ -22,7 +20,7 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-from machine import describe_machine
+from result_line import command_line, publish, result_head
 from tokenize_alpaca import SHARED
 
 from alpaca_lora.config import DataConfig
@@ -101,16 +99,12 @@ def main() -> None:
         print(f"{name:>14}  {found['computed_per_real']:.4f} computed per real token, {found['packs']:,} packs, "
               f"{min(found['seconds']):.2f}-{max(found['seconds']):.2f} s, {found['epoch_mb']:.0f} MB")  # fmt: skip
     print(f"{'padded by 8':>14}  {padded:.4f} computed per real token")
-    command = (f"python benchmarks/pack_alpaca.py --batch_size {arguments.batch_size} "
-               f"--tokens_per_pack {arguments.tokens_per_pack}")  # fmt: skip
     line = {
-        "benchmark": "pack_alpaca", "date": time.strftime("%Y-%m-%d"), "command": command, "rows": len(table),
-        "tokens": int(table.lengths.sum()), **ways, "padded_by_8": padded, "machine": describe_machine("cpu"),
-        "python": platform.python_version(), "numpy": version("numpy"),
+        **result_head("pack_alpaca", command_line("pack_alpaca", arguments), "cpu"), "rows": len(table),
+        "tokens": int(table.lengths.sum()), **ways, "padded_by_8": padded,
+        "numpy": version("numpy"),
     }  # fmt: skip
-    print(json.dumps(line))
-    if arguments.output:
-        arguments.output.write_text(json.dumps(line) + "\n", encoding="utf-8")
+    publish(line, arguments.output)
 
 
 if __name__ == "__main__":

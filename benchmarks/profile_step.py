@@ -9,24 +9,22 @@ be computed (see `shapes.py`), the share of each part, and of each operation (of
 
 from __future__ import annotations
 
-import json
 import statistics
 import time
 from collections.abc import Callable
 from contextlib import nullcontext
-from dataclasses import replace
 from typing import Any
 
 import torch
-from compare import command_line, make_files, make_job, rate_apart, shared_parser
-from machine import describe_machine
+from compare import make_files, make_job, rate_apart, shared_parser
+from result_line import command_line, publish, result_head
 from shapes import SHAPES, as_rows, needed, needed_flops
 from torch.profiler import ProfilerActivity, profile, record_function
 from transformers import AttentionInterface, LlamaForCausalLM
 
 from alpaca_lora.config import LoraConfig, TrainConfig
 from alpaca_lora.model.attention import IMPLEMENTATION, attending_packs, pack_attention
-from alpaca_lora.model.device import keep_freed_memory
+from alpaca_lora.model.device import half_precision, keep_freed_memory
 from alpaca_lora.model.lora import attach_adapter
 from alpaca_lora.training.batches import Batch, packed_batches, padded_batches
 from alpaca_lora.training.loss import TargetNats, base_of
@@ -60,7 +58,7 @@ def make_step(model: Any, batches: list[Batch], device: torch.device) -> Callabl
     optimizer = torch.optim.AdamW(trained, lr=2e-4, fused=True)
     n_targets = sum(float(batch.weights.sum()) for batch in batches)
     dtype = base_of(model).dtype
-    autocast = torch.autocast(device.type, dtype) if dtype != torch.float32 else nullcontext()
+    autocast = half_precision(device, dtype)
 
     def step() -> float:
         total = 0.0
@@ -109,7 +107,7 @@ def main() -> None:
         share = arguments.packing == "shared_prefix"
         batches = packed_batches(rows, arguments.tokens_per_pack, share_prefix=share)
     base = LlamaForCausalLM.from_pretrained(folder, dtype=getattr(torch, arguments.dtype)).to(device)
-    model = attach_adapter(base.requires_grad_(False), replace(LoraConfig(), lora_r=16), seed=0)
+    model = attach_adapter(base.requires_grad_(False), LoraConfig(lora_r=16), seed=0)
     step, seconds = make_step(model, batches, device), []
     with attending_packs(base) if arguments.packing != "none" else nullcontext():
         AttentionInterface.register(IMPLEMENTATION, labelled_attention)
@@ -130,14 +128,11 @@ def main() -> None:
     for shares in (parts, operations):
         print("", *(f"{value:6.1%}  {name}" for name, value in shares.items()), sep="\n")
     line = {
-        "benchmark": "profile_step", "date": time.strftime("%Y-%m-%d"),
-        "command": command_line("profile_step", arguments), "machine": describe_machine(arguments.device),
+        **result_head("profile_step", command_line("profile_step", arguments), arguments.device),
         "rows": len(rows), "real_tokens": real, "computed_tokens": computed, "seconds": seconds, "loss": loss,
         "matmul_flops": rates, "matmul_share": share, "parts": parts, "operations": operations,
     }  # fmt: skip
-    print(json.dumps(line))
-    if arguments.output:
-        arguments.output.write_text(json.dumps(line) + "\n", encoding="utf-8")
+    publish(line, arguments.output)
 
 
 if __name__ == "__main__":

@@ -11,13 +11,11 @@ default settings it takes a few minutes on two cores.
 from __future__ import annotations
 
 import argparse
-import json
 import sys
-import time
 from typing import Any
 
-from compare import command_line, make_files, make_job, run_apart, shared_parser
-from machine import describe_machine
+from compare import make_files, make_job, run_apart, shared_parser
+from result_line import command_line, publish, result_head
 
 SHOWN_STEPS = 10
 
@@ -51,15 +49,12 @@ def main() -> None:
         print(f"{step + 1:>6}  {mine:>18.6f}  {theirs:>12.6f}  {mine - theirs:>11.1e}")
     print(f"largest difference of {len(pairs)} steps: {differences[worst]:.2e} nats, at step {worst + 1}")
     line = {
-        "benchmark": "same_losses", "date": time.strftime("%Y-%m-%d"),
-        "command": command_line("same_losses", arguments),
-        "machine": describe_machine(arguments.device), "shape": arguments.shape, "dtype": arguments.dtype,
+        **result_head("same_losses", command_line("same_losses", arguments), arguments.device),
+        "shape": arguments.shape, "dtype": arguments.dtype,
         "steps": len(pairs), "largest_difference": differences[worst], "at_step": worst + 1,
         "mean_difference": sum(differences) / len(differences), "ours": ours, "recipe_2023": recipe,
     }  # fmt: skip
-    print(json.dumps(line))
-    if arguments.output:
-        arguments.output.write_text(json.dumps(line) + "\n", encoding="utf-8")
+    publish(line, arguments.output)
 
 
 if __name__ == "__main__":

@@ -23,6 +23,8 @@ from importlib.metadata import version
 from pathlib import Path
 from typing import Any
 
+from processor import processor_name
+
 from alpaca_lora.config import DataConfig
 from alpaca_lora.data.encoder import TextEncoder
 from alpaca_lora.data.prompts import load_prompt
@@ -65,14 +67,6 @@ def measure_apart(data: Path, tokenizer_folder: Path, cache: Path) -> dict[str, 
     return result
 
 
-def cpu_name() -> str:
-    """Give the processor's name."""
-    info = Path("/proc/cpuinfo")
-    lines = info.read_text(encoding="utf-8").splitlines() if info.is_file() else []
-    names = [line.partition(":")[2].strip() for line in lines if line.startswith("model name")]
-    return f"{names[0] if names else platform.processor()}, {os.cpu_count()} cores"
-
-
 def main() -> None:
     """Measure twice and print one JSON line."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
@@ -96,7 +90,11 @@ def main() -> None:
     line |= {name: first[name] for name in counts}
     for when, result in (("first", first), ("second", second)):
         line |= {f"{when}_{name}": value for name, value in result.items() if name not in counts}
-    line |= {"load_average": round(os.getloadavg()[0], 1), "cpu": cpu_name(), "python": platform.python_version()}
+    line |= {
+        "load_average": round(os.getloadavg()[0], 1),
+        "cpu": f"{processor_name()}, {os.cpu_count()} cores",
+        "python": platform.python_version(),
+    }
     line |= {name: version(name) for name in ("tokenizers", "transformers", "numpy")}
     print(json.dumps(line))
 

@@ -103,7 +103,8 @@ def group_by_prefix(tokens: Sequence[NDArray[np.int32]], rows: Sequence[int], to
         if open_nodes and open_nodes[-1].depth == depth:
             open_nodes[-1].absorb(done)
         else:
-            open_nodes.append(_Node(depth, done.first, done.end, done.saved, done.groups))
+            done.depth = depth
+            open_nodes.append(done)
     return open_nodes[0].groups if open_nodes else []
 
 
@@ -179,14 +180,9 @@ def _deal(groups: Sequence[Group], lengths: Sequence[int], ranks: int) -> list[l
         rank = loads.index(min(loads))
         shelves[rank].put(number, prefix, own, row)
         hands[rank].append(_Item(own, row, number))
-    _even_out(hands, [group.prefix for group in groups])
-    dealt: list[list[Group]] = []
-    for hand in hands:
-        rows: dict[int, list[int]] = {}
-        for item in hand:
-            rows.setdefault(item.group, []).append(item.row)
-        dealt.append([Group(members, groups[number].prefix) for number, members in rows.items()])
-    return dealt
+    prefixes = [group.prefix for group in groups]
+    _even_out(hands, prefixes)
+    return [_filled(hand, prefixes).groups for hand in hands]
 
 
 class _Item(NamedTuple):
@@ -195,14 +191,18 @@ class _Item(NamedTuple):
     group: int
 
 
+def _filled(hand: Sequence[_Item], prefixes: Sequence[int]) -> _Shelf:
+    """Put a rank's rows together."""
+    shelf = _Shelf()
+    for item in hand:
+        shelf.put(item.group, prefixes[item.group], item.own, item.row)
+    return shelf
+
+
 def _even_out(hands: list[list[_Item]], prefixes: Sequence[int]) -> None:
     """Exchange one row, or none, of the fullest rank for one, or none, of the emptiest while it narrows their gap."""
-
-    def tokens(hand: Sequence[_Item]) -> int:
-        return sum(item.own for item in hand) + sum(prefixes[group] for group in {item.group for item in hand})
-
     for _ in range(_EXCHANGES):
-        loads = [tokens(hand) for hand in hands]
+        loads = [_filled(hand, prefixes).tokens for hand in hands]
         full, empty = hands[loads.index(max(loads))], hands[loads.index(min(loads))]
         gap = max(loads) - min(loads)
         if gap <= _EVEN_ENOUGH * max(loads):
@@ -213,7 +213,7 @@ def _even_out(hands: list[list[_Item]], prefixes: Sequence[int]) -> None:
         for give, take in pairs[:_TRIED]:
             left = [item for item in full if item is not give] + ([take] if take else [])
             right = [item for item in empty if item is not take] + ([give] if give else [])
-            if left and right and abs(tokens(left) - tokens(right)) < gap:
+            if left and right and abs(_filled(left, prefixes).tokens - _filled(right, prefixes).tokens) < gap:
                 full[:], empty[:] = left, right
                 break
         else:

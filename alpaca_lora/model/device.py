@@ -63,6 +63,11 @@ def has_flash_attention(device: torch.device) -> bool:
     return device.type == "cuda" and torch.cuda.get_device_capability(device) >= (8, 0)
 
 
+def half_precision(device: torch.device, dtype: torch.dtype) -> torch.autocast:
+    """Multiply in bfloat16 or float16 where that is the base's arithmetic; change nothing where it is wider."""
+    return torch.autocast(device.type, dtype, enabled=dtype.itemsize == 2)
+
+
 def total_memory_gib(device: torch.device) -> float:
     """Give the memory of the card, or of the machine for a CPU, in GiB."""
     if device.type == "cuda":

@@ -1,8 +1,7 @@
-"""Does this model compute packed rows as it computes them alone? Tried once before training, on three short rows."""
+"""Does this model compute packed rows as it computes them alone? Tried before training, on three short rows."""
 
 from __future__ import annotations
 
-from contextlib import nullcontext
 from dataclasses import replace
 from itertools import pairwise
 from typing import Any, get_args
@@ -15,6 +14,7 @@ from alpaca_lora.config import Packing
 from alpaca_lora.data.packing import pack_rows
 from alpaca_lora.data.tokens import TokenRow, TokenTable
 from alpaca_lora.model.attention import attending_packs
+from alpaca_lora.model.device import half_precision
 from alpaca_lora.training.batches import Batch, packed_batches, padded_batches
 from alpaca_lora.training.loss import base_of, target_hidden
 
@@ -102,5 +102,5 @@ def _difference(found: Tensor, expected: Tensor) -> float:
 
 
 def _hidden(causal_lm: Any, batches: list[Batch]) -> Tensor:
-    with torch.autocast(causal_lm.device.type, causal_lm.dtype) if causal_lm.dtype.itemsize == 2 else nullcontext():
+    with half_precision(causal_lm.device, causal_lm.dtype):
         return torch.cat([target_hidden(causal_lm, batch.to(causal_lm.device)).float() for batch in batches])

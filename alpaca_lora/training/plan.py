@@ -20,7 +20,7 @@ from alpaca_lora.model.lora import linear_names
 from alpaca_lora.training.batches import Batch, make_batches, prepare_step
 from alpaca_lora.training.loss import CHUNK_TOKENS
 from alpaca_lora.training.pack_check import choose_packing
-from alpaca_lora.training.probe import make_shallow, measure_layer
+from alpaca_lora.training.probe import make_shallow, measure
 from alpaca_lora.training.runlog import format_seconds
 from alpaca_lora.training.schedule import rows_of_step, total_steps
 
@@ -105,7 +105,6 @@ def make_plan(
     free_gib = free_memory_gib(device) + (0 if device.type == "cuda" else before_gib)
     shallow = make_shallow(config, model_config, 1, device, dtype)
     packing, notes = choose_packing(shallow, table, config.train.packing)
-    del shallow
     config = replace(config, train=replace(config.train, packing=packing))
     with torch.device("meta"):
         causal_lm = AutoModelForCausalLM.from_config(model_config)
@@ -113,7 +112,10 @@ def make_plan(
     steps = total_steps(len(train_rows), config.train)
     work = measure_work(table, train_rows, config, steps)
     probe_batch = _probe_batch(table, train_rows, config)
-    layer, rest = measure_layer(config, model_config, probe_batch, device, dtype)
+    one = measure(shallow, probe_batch, device, dtype)
+    del shallow  # a card need not hold both
+    layer = measure(make_shallow(config, model_config, 2, device, dtype), probe_batch, device, dtype) - one
+    rest = one - layer
     text = model_config.get_text_config()
     layers, vocabulary = text.num_hidden_layers, text.vocab_size
     by_tokens, by_targets = _scales(probe_batch, work.computed_tokens, work.target_tokens)

@@ -15,6 +15,7 @@ from transformers import AutoModelForCausalLM
 
 from alpaca_lora.config import FinetuneConfig
 from alpaca_lora.model.attention import attending_packs
+from alpaca_lora.model.device import half_precision
 from alpaca_lora.model.lora import attach_adapter
 from alpaca_lora.training.batches import Batch
 from alpaca_lora.training.loss import TargetNats, base_of
@@ -45,15 +46,6 @@ class Cost:
         )
 
 
-def measure_layer(
-    config: FinetuneConfig, model_config: Any, batch: Batch, device: torch.device, dtype: torch.dtype
-) -> tuple[Cost, Cost]:
-    """Give what one decoder layer costs for a batch, and what all but the layers costs."""
-    one, two = (_probe(config, model_config, depth, batch.to(device), device, dtype) for depth in (1, 2))
-    layer = two - one
-    return layer, one - layer
-
-
 def make_shallow(
     config: FinetuneConfig, model_config: Any, depth: int, device: torch.device, dtype: torch.dtype
 ) -> Any:
@@ -69,15 +61,13 @@ def make_shallow(
     return attach_adapter(base, lora, seed=0)
 
 
-def _probe(
-    config: FinetuneConfig, model_config: Any, depth: int, batch: Batch, device: torch.device, dtype: torch.dtype
-) -> Cost:
-    """Train a random model of `depth` layers for a moment; time it and count the bytes kept for the backward pass."""
-    model = make_shallow(config, model_config, depth, device, dtype)
+def measure(model: Any, batch: Batch, device: torch.device, dtype: torch.dtype) -> Cost:
+    """Train a model for a moment; time it and count the bytes kept for the backward pass."""
+    batch = batch.to(device)
     base, nats = base_of(model), TargetNats(model).train()
     trained = [parameter for parameter in nats.parameters() if parameter.requires_grad]
     optimizer = torch.optim.AdamW(trained, lr=1e-4, fused=device.type in ("cpu", "cuda"))
-    autocast = torch.autocast(device.type, dtype, enabled=dtype != torch.float32)
+    autocast = half_precision(device, dtype)
 
     def forward() -> torch.Tensor:
         with autocast:
