@@ -17,6 +17,7 @@ from cyclopts.config import Dict
 from alpaca_lora import __version__
 from alpaca_lora.config import ChatConfig, DemoConfig, DoctorConfig, FinetuneConfig, PreviewConfig
 from alpaca_lora.errors import Interrupted, UserError
+from alpaca_lora.export import settings as exports
 from alpaca_lora.options import flatten
 
 app = App(
@@ -28,6 +29,9 @@ app = App(
 )
 _DEMO, _FINETUNE, _CHAT = DemoConfig(), FinetuneConfig(), ChatConfig()
 _DOCTOR, _PREVIEW = DoctorConfig(), PreviewConfig()
+_HF, _ADAPTER, _META = exports.HfExportConfig(), exports.AdapterExportConfig(), exports.MetaExportConfig()
+_GGUF, _GGUF_LORA = exports.GgufExportConfig(), exports.GgufLoraExportConfig()
+_OLLAMA, _VERIFY = exports.OllamaExportConfig(), exports.VerifyConfig()
 _SETTINGS = {
     "demo": _DEMO,
     "finetune": _FINETUNE,
@@ -35,10 +39,19 @@ _SETTINGS = {
     "chat": _CHAT,
     "doctor": _DOCTOR,
     "data preview": _PREVIEW,
+    "export hf": _HF,
+    "export adapter": _ADAPTER,
+    "export meta": _META,
+    "export gguf": _GGUF,
+    "export gguf-lora": _GGUF_LORA,
+    "export ollama": _OLLAMA,
+    "verify": _VERIFY,
 }
 
 data_app = App(name="data", help="Look at instruction data.")
 app.command(data_app)
+export_app = App(name="export", help="Write a trained model for other programs; each is reloaded and compared.")
+app.command(export_app)
 
 
 @app.command
@@ -87,6 +100,62 @@ def preview(config: PreviewConfig = _PREVIEW) -> None:
     from alpaca_lora.training.prepare import preview as run
 
     run(config)
+
+
+@export_app.command
+def hf(config: exports.HfExportConfig = _HF) -> None:
+    """Merge the adapter into the base: a Hugging Face folder for transformers, vLLM and others."""
+    from alpaca_lora.export.run import export_hf as run
+
+    run(config)
+
+
+@export_app.command
+def adapter(config: exports.AdapterExportConfig = _ADAPTER) -> None:
+    """The adapter alone for PEFT, with the base under the name that others know it by."""
+    from alpaca_lora.export.run import export_adapter as run
+
+    run(config)
+
+
+@export_app.command
+def meta(config: exports.MetaExportConfig = _META) -> None:
+    """Merge into Meta's own format: consolidated.NN.pth, params.json, tokenizer.model."""
+    from alpaca_lora.export.run import export_meta as run
+
+    run(config)
+
+
+@export_app.command
+def gguf(config: exports.GgufExportConfig = _GGUF) -> None:
+    """Merge into one GGUF file for llama.cpp and the programs built on it, quantised if asked."""
+    from alpaca_lora.export.run import export_gguf as run
+
+    run(config)
+
+
+@export_app.command(name="gguf-lora")
+def gguf_lora(config: exports.GgufLoraExportConfig = _GGUF_LORA) -> None:
+    """The adapter alone as GGUF, for llama.cpp's --lora on a GGUF file of the base."""
+    from alpaca_lora.export.run import export_gguf_lora as run
+
+    run(config)
+
+
+@export_app.command
+def ollama(config: exports.OllamaExportConfig = _OLLAMA) -> None:
+    """A Modelfile for Ollama with its GGUF files; its template is the training's prompt."""
+    from alpaca_lora.export.run import export_ollama as run
+
+    run(config)
+
+
+@app.command
+def verify(path: str, /, config: exports.VerifyConfig = _VERIFY) -> None:
+    """Reload an export that lies somewhere, and compare it with the trained model."""
+    from alpaca_lora.export.run import verify as run
+
+    run(path, config)
 
 
 def main(arguments: list[str] | None = None) -> None:

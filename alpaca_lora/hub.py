@@ -16,7 +16,7 @@ _FLAGS: dict[RepoKind, str] = {"model": "--base_model", "adapter": "--adapter", 
 _NAMES: dict[RepoKind, str] = {"model": "model", "adapter": "adapter", "dataset": "data set"}
 
 # *.py is the code of models that bring their own; it lies there unless --trust_remote_code runs it.
-_TEXT_FILES = ("*.json", "*.jinja", "*.model", "*.txt", "*.py")
+_TEXT_FILES = ("*.json", "*.jinja", "*.model", "*.txt", "*.py", "README.md", "LICENSE*", "NOTICE*")
 _ROW_FILES = (
     "*.parquet",
     *(f"*.{kind}{zipped}" for kind in ("json", "jsonl", "csv") for zipped in ("", ".gz", ".zst")),
@@ -142,7 +142,7 @@ def _hub_errors(repo_id: str, revision: str | None, kind: RepoKind) -> Generator
 def _explain(error: Exception, repo_id: str, revision: str | None, kind: RepoKind) -> UserError:
     import huggingface_hub.errors as hub
 
-    flag, chain = _FLAGS[kind], _causes(error)
+    flag, chain = _FLAGS[kind], causes(error)
     if _any(chain, hub.GatedRepoError):
         page = f"the page of the {_NAMES[kind]} on the Hub"
         return UserError(
@@ -160,10 +160,10 @@ def _explain(error: Exception, repo_id: str, revision: str | None, kind: RepoKin
         )
     if _any(chain, hub.HFValidationError):
         return UserError(f"{repo_id!r} is neither a local path nor a Hub id", fix=f"give {flag} a path or OWNER/NAME")
-    if _status(chain) in (401, 403):
+    if answered_status(chain) in (401, 403):
         return UserError(
             f"the Hub refuses your access token for {repo_id}",
-            why=_last_line(chain),
+            why=last_line(chain),
             fix="hf auth login with a valid token, or unset HF_TOKEN",
         )
     return _explain_unreachable(chain, repo_id, kind)
@@ -184,17 +184,18 @@ def _explain_unreachable(chain: list[BaseException], repo_id: str, kind: RepoKin
         type(cause).__module__.split(".")[0] in clients for cause in chain
     ):
         return UserError(
-            f"{repo_id} could not be fetched: {_last_line(chain)}",
+            f"{repo_id} could not be fetched: {last_line(chain)}",
             why="the Hub cannot be reached or broke off, and the local cache does not hold all of it",
             fix=f"run the same command again (files that arrived are kept), or give {_FLAGS[kind]} a local path",
         )
     return UserError(
-        f"the {_NAMES[kind]} {repo_id} could not be read: {type(chain[-1]).__name__}: {_last_line(chain)}",
+        f"the {_NAMES[kind]} {repo_id} could not be read: {type(chain[-1]).__name__}: {last_line(chain)}",
         fix=f"give {_FLAGS[kind]} another id or a local path",
     )
 
 
-def _causes(error: BaseException | None) -> list[BaseException]:
+def causes(error: BaseException | None) -> list[BaseException]:
+    """List an error and what led to it, the deepest cause last."""
     chain: list[BaseException] = []
     while error is not None and error not in chain:
         chain.append(error)
@@ -206,13 +207,13 @@ def _any(chain: list[BaseException], *kinds: type[BaseException]) -> bool:
     return any(isinstance(cause, kinds) for cause in chain)
 
 
-def _status(chain: list[BaseException]) -> int:
+def answered_status(chain: list[BaseException]) -> int:
     """Give the HTTP status the Hub answered with, 0 where it did not."""
     answers = [getattr(cause, "response", None) for cause in chain]
     return next((int(answer.status_code) for answer in answers if answer is not None), 0)
 
 
-def _last_line(chain: list[BaseException]) -> str:
+def last_line(chain: list[BaseException]) -> str:
     """Give the first line of the deepest cause: the one that names the thing that went wrong."""
     lines = [line for line in str(chain[-1]).splitlines() if line.strip()] or [type(chain[-1]).__name__]
     return lines[0].strip()[:200]

@@ -1,5 +1,7 @@
 """A stand-in for the Hub on the loopback interface: as much of its HTTP API as downloading a repository needs.
 
+`hub_uploads` adds what uploading needs.
+
 Small files are served by `resolve` itself; weights and Parquet answer with a redirect to another host, as the Hub's
 large files do. Written from the Hub's documented API, it knows nothing of the code under test.
 """
@@ -17,12 +19,12 @@ from contextlib import contextmanager
 from dataclasses import dataclass, field
 from functools import cached_property
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
-from typing import Any
+from typing import Any, TypeVar
 from urllib.parse import parse_qs, unquote, urlsplit
 
 _API = re.compile(r"/api/(models|datasets)/([^/]+/[^/]+)(?:/(revision|tree|paths-info)/([^/]+))?/?(.*)")
 _RESOLVE = re.compile(r"/(datasets/)?([^/]+/[^/]+)/resolve/([^/]+)/(.+)")
-_LARGE = (".safetensors", ".bin", ".parquet")
+LARGE = (".safetensors", ".bin", ".parquet")
 
 
 @dataclass
@@ -48,7 +50,7 @@ class Repo:
     def hashes(self) -> dict[str, str]:
         """Give each file's hash under which the Hub knows it: sha256 of large files, sha1 of others."""
         return {
-            name: (hashlib.sha256 if name.endswith(_LARGE) else hashlib.sha1)(content).hexdigest()
+            name: (hashlib.sha256 if name.endswith(LARGE) else hashlib.sha1)(content).hexdigest()
             for name, content in self.files.items()
         }
 
@@ -63,7 +65,7 @@ class Repo:
         entries: list[dict[str, Any]] = []
         for name, content in self.files.items():
             size, oid = len(content), self.hashes[name]
-            large = {"lfs": {"oid": oid, "size": size, "pointerSize": 134}} if name.endswith(_LARGE) else {}
+            large = {"lfs": {"oid": oid, "size": size, "pointerSize": 134}} if name.endswith(LARGE) else {}
             entries.append({"type": "file", "path": name, "size": size, "oid": oid[:40]} | large)
         return entries
 
@@ -92,11 +94,20 @@ class Hub:
         return [span for method, path, span in self.requests if method == "GET" and path.endswith(f"/{name}")]
 
 
+AnyHub = TypeVar("AnyHub", bound=Hub)
+
+
 @contextmanager
 def running_hub(repos: dict[str, Repo]) -> Generator[Hub]:
     """Serve repositories until the block ends."""
-    hub = Hub(repos)
-    server = _Server(("127.0.0.1", 0), type("Handler", (_Handler,), {"hub": hub}))
+    with serving(Hub(repos), Handler) as hub:
+        yield hub
+
+
+@contextmanager
+def serving(hub: AnyHub, handler: type[Handler]) -> Generator[AnyHub]:
+    """Serve what a hub holds until the block ends; `handler` answers the requests."""
+    server = _Server(("127.0.0.1", 0), type("BoundHandler", (handler,), {"hub": hub}))
     hub.url = f"http://127.0.0.1:{server.server_port}"
     thread = threading.Thread(target=server.serve_forever, kwargs={"poll_interval": 0.02})
     thread.start()
@@ -115,13 +126,17 @@ class _Server(ThreadingHTTPServer):
         request.close()  # without the orderly goodbye of the base class, which would come before a reset
 
 
-class _Refusal(Exception):
+class Refusal(Exception):
+    """Answer with this HTTP status and the Hub's error headers."""
+
     def __init__(self, status: int, code: str, message: str) -> None:
         super().__init__(message)
         self.status, self.code, self.message = status, code, message
 
 
-class _Handler(BaseHTTPRequestHandler):
+class Handler(BaseHTTPRequestHandler):
+    """Answers what a download asks; `answer_page` is where a subclass adds to it."""
+
     protocol_version = "HTTP/1.1"
     hub: Hub
 
@@ -134,42 +149,49 @@ class _Handler(BaseHTTPRequestHandler):
     def do_POST(self) -> None:
         self._answer()
 
+    def do_PUT(self) -> None:
+        self._answer()
+
     def log_message(self, format: str, *args: Any) -> None:  # noqa: A002  the base class's word
         """Keep the test's output clean; `Hub.requests` holds what came in."""
 
     def _answer(self) -> None:
         path = unquote(urlsplit(self.path).path)
-        body = self.rfile.read(int(self.headers.get("Content-Length") or 0)).decode()
+        body = self.rfile.read(int(self.headers.get("Content-Length") or 0))
         self.hub.requests.append((self.command, path, self.headers.get("Range") or ""))
         try:
             if self.hub.status:
-                raise _Refusal(self.hub.status, "", "the Hub is not well")
-            if path.startswith("/large/"):
-                self._send_file(path, self._large_file(path), {})
-            elif match := _API.fullmatch(path):
-                self._answer_api(match, parse_qs(body))
-            elif match := _RESOLVE.fullmatch(path):
-                self._resolve(match)
-            else:
-                raise _Refusal(404, "", f"no such page: {path}")
-        except _Refusal as refusal:
+                raise Refusal(self.hub.status, "", "the Hub is not well")
+            self.answer_page(path, body)
+        except Refusal as refusal:
             headers = {"X-Error-Message": refusal.message}
-            self._send(refusal.status, b"", headers | ({"X-Error-Code": refusal.code} if refusal.code else {}))
+            self.send(refusal.status, b"", headers | ({"X-Error-Code": refusal.code} if refusal.code else {}))
+
+    def answer_page(self, path: str, body: bytes) -> None:
+        """Answer a request, or raise `Refusal`."""
+        if path.startswith("/large/"):
+            self._send_file(path, self._large_file(path), {})
+        elif match := _API.fullmatch(path):
+            self._answer_api(match, parse_qs(body.decode()))
+        elif match := _RESOLVE.fullmatch(path):
+            self._resolve(match)
+        else:
+            raise Refusal(404, "", f"no such page: {path}")
 
     def _repo(self, kind: str, repo_id: str, revision: str, *, files: bool) -> Repo | None:
         """Find an open repository; None after it was answered with a redirect to its new name."""
         repo, token = self.hub.repos.get(f"{kind}/{repo_id}"), (self.headers.get("Authorization") or "")[7:]
         if repo and repo.moved_to:
-            self._send(307, b"", {"Location": self.path.replace(repo_id, repo.moved_to)})
+            self.send(307, b"", {"Location": self.path.replace(repo_id, repo.moved_to)})
             return None
         if token and token not in {known.token for known in self.hub.repos.values()}:
-            raise _Refusal(401, "", "Invalid credentials in Authorization header")
+            raise Refusal(401, "", "Invalid credentials in Authorization header")
         if repo is None or (repo.access == "private" and token != repo.token):
-            raise _Refusal(404 if token else 401, "RepoNotFound", "Repository not found")
+            raise Refusal(404 if token else 401, "RepoNotFound", "Repository not found")
         if files and repo.access == "gated" and token != repo.token:
-            raise _Refusal(403 if token else 401, "GatedRepo", f"Access to model {repo_id} is restricted")
+            raise Refusal(403 if token else 401, "GatedRepo", f"Access to model {repo_id} is restricted")
         if revision not in ("main", repo.commit, *repo.tags):
-            raise _Refusal(404, "RevisionNotFound", f"Invalid rev id: {revision}")
+            raise Refusal(404, "RevisionNotFound", f"Invalid rev id: {revision}")
         return repo
 
     def _answer_api(self, match: re.Match[str], form: dict[str, list[str]]) -> None:
@@ -183,8 +205,9 @@ class _Handler(BaseHTTPRequestHandler):
             answer = [entry for entry in repo.entries if entry["path"] in form.get("paths", [])]
         else:
             siblings = [{"rfilename": name} for name in repo.files]
-            answer = {"id": repo_id, "sha": repo.commit, "siblings": siblings, "private": False, "tags": []}
-        self._send(200, json.dumps(answer).encode(), {"Content-Type": "application/json"})
+            answer = {"id": repo_id, "sha": repo.commit, "siblings": siblings, "tags": []}
+            answer["private"] = repo.access == "private"
+        self.send(200, json.dumps(answer).encode(), {"Content-Type": "application/json"})
 
     def _resolve(self, match: re.Match[str]) -> None:
         dataset, repo_id, revision, name = match.groups()
@@ -193,13 +216,13 @@ class _Handler(BaseHTTPRequestHandler):
             return
         commit = {"X-Repo-Commit": repo.commit}
         if name not in repo.files:
-            self._send(404, b"", {"X-Error-Code": "EntryNotFound", "X-Error-Message": "Entry not found"} | commit)
+            self.send(404, b"", {"X-Error-Code": "EntryNotFound", "X-Error-Message": "Entry not found"} | commit)
             return
         content, etag = repo.files[name], repo.hashes[name]
-        if name.endswith(_LARGE):
+        if name.endswith(LARGE):
             where = f"http://localhost:{self.hub.url.rsplit(':', 1)[-1]}/large/{etag}/{name}"
             headers = {"X-Linked-Etag": f'"{etag}"', "X-Linked-Size": str(len(content)), "Location": where}
-            self._send(302, b"", headers | commit)
+            self.send(302, b"", headers | commit)
         else:
             self._send_file(name, content, {"ETag": f'"{etag}"'} | commit)
 
@@ -219,9 +242,10 @@ class _Handler(BaseHTTPRequestHandler):
             self.hub.resets[name] -= 1
             self.connection.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 0))
             sent = 0
-        self._send(206 if span else 200, body, headers | {"Accept-Ranges": "bytes"}, sent=sent)
+        self.send(206 if span else 200, body, headers | {"Accept-Ranges": "bytes"}, sent=sent)
 
-    def _send(self, status: int, body: bytes, headers: dict[str, str], *, sent: int | None = None) -> None:
+    def send(self, status: int, body: bytes, headers: dict[str, str], *, sent: int | None = None) -> None:
+        """Send an answer, or only its first `sent` bytes and then hang up."""
         self.send_response(status)
         for key, value in headers.items():
             self.send_header(key, value)

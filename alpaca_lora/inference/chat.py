@@ -5,7 +5,6 @@ from __future__ import annotations
 import sys
 from collections.abc import Callable, Sequence
 from contextlib import suppress
-from copy import copy
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -13,10 +12,11 @@ from typing import TYPE_CHECKING, Any
 from alpaca_lora.config import ChatConfig, SamplingConfig
 from alpaca_lora.data.encoder import TextEncoder
 from alpaca_lora.data.examples import Turn
-from alpaca_lora.data.prompts import CHAT_TEMPLATE, Prompt, end_token, load_prompt
+from alpaca_lora.data.prompts import Prompt, end_token, load_prompt
 from alpaca_lora.data.tokens import encode_prompt
 from alpaca_lora.errors import UserError
 from alpaca_lora.inference.generate import stream_text
+from alpaca_lora.model.adapter_folder import adapter_prompt, find_adapter
 from alpaca_lora.model.load import find_base, load_base_model, load_base_tokenizer
 from alpaca_lora.model.lora import load_adapter, read_adapter_config, select_adapter
 
@@ -97,21 +97,6 @@ def open_talk(config: ChatConfig) -> Talk:
     return talk
 
 
-def adapter_prompt(folder: Path, tokenizer: PreTrainedTokenizerFast, wanted: str | None) -> Prompt:
-    """Give the prompt format an adapter was trained with, from its folder; `alpaca` where none is recorded."""
-    recorded = folder / "prompt_template.json"
-    if wanted:
-        return load_prompt(wanted, tokenizer)
-    if recorded.is_file():
-        return load_prompt(str(recorded), tokenizer)
-    own = folder / "chat_template.jinja"
-    if own.is_file():
-        speaker = copy(tokenizer)  # another adapter on the same base may have another template
-        speaker.chat_template = own.read_text(encoding="utf-8")
-        return load_prompt(CHAT_TEMPLATE, speaker)
-    return load_prompt("alpaca", tokenizer)
-
-
 def chat(config: ChatConfig) -> None:
     """Talk in the terminal until /quit, or answer `--prompt` on standard output and leave."""
     if config.input and config.prompt is None:
@@ -187,16 +172,5 @@ def _adapter_folders(places: Sequence[str]) -> dict[str, Path]:
         if name in (BASE, *folders):
             taken = "the bare base model" if name == BASE else "another adapter"
             raise UserError(f"the adapter {place} has the name of {taken}", fix="rename its folder")
-        folders[name] = _adapter_folder(place)
+        folders[name] = find_adapter(place)
     return folders
-
-
-def _adapter_folder(place: str) -> Path:
-    folder = Path(place).expanduser()
-    if folder.is_dir():
-        return folder
-    if place.count("/") > 1 or place.startswith((".", "/", "~")):
-        raise UserError(f"the adapter folder {place} does not exist", fix="give an existing folder or a Hub id")
-    from alpaca_lora.hub import fetch_adapter
-
-    return fetch_adapter(place).folder

@@ -84,7 +84,7 @@ def load_base_tokenizer(model: BaseConfig, place: BasePlace) -> tuple[PreTrained
     return load_tokenizer(place.folder, trust_remote_code=model.trust_remote_code)
 
 
-def load_model_config(model: ModelConfig, place: BasePlace) -> Any:
+def load_model_config(model: BaseConfig, place: BasePlace) -> Any:
     """Read the architecture of a base model without its weights."""
     with _readable("the model's config cannot be used", place.folder / "config.json"):
         return AutoConfig.from_pretrained(place.folder, trust_remote_code=model.trust_remote_code)

@@ -140,7 +140,7 @@ def reload_error(model: Any, folder: Path, input_ids: torch.Tensor) -> float:
 
 def load_weights(model: Any, folder: Path) -> None:
     """Put saved adapter weights into the attached adapter, to resume training."""
-    saved, wanted = _read_tensors(folder), adapter_tensors(model)
+    saved, wanted = read_tensors(folder), adapter_tensors(model)
     shapes = [{name: tensor.shape for name, tensor in tensors.items()} for tensors in (saved, wanted)]
     if shapes[0] != shapes[1]:
         differing = {name for name, _ in shapes[0].items() ^ shapes[1].items()}
@@ -281,12 +281,13 @@ def _readable(path: Path) -> Generator[None]:
 def _read_shapes(folder: Path) -> dict[str, list[int]]:
     path = _weights_file(folder)
     if path.suffix == ".bin":
-        return {name: list(tensor.shape) for name, tensor in _read_tensors(folder).items()}
+        return {name: list(tensor.shape) for name, tensor in read_tensors(folder).items()}
     with _readable(path), safe_open(path, framework="pt") as file:
         return {name: file.get_slice(name).get_shape() for name in file.keys()}  # noqa: SIM118  not a dict
 
 
-def _read_tensors(folder: Path) -> dict[str, torch.Tensor]:
+def read_tensors(folder: Path) -> dict[str, torch.Tensor]:
+    """Read every tensor of an adapter; a pickle is read with `weights_only=True`, so that nothing in it is run."""
     path = _weights_file(folder)
     with _readable(path):
         if path.suffix == ".bin":

@@ -19,7 +19,8 @@ FIX = "copy tokenizer.json of the same model into the folder"
 
 _SPACE = "▁"
 _NORMAL, _UNKNOWN, _CONTROL, _BYTE = 1, 2, 3, 6
-_Piece = tuple[str, float, int]
+Piece = tuple[str, float, int]
+"""Text, score, and kind: 1 normal, 2 unknown, 3 control, 4 user-defined, 5 unused, 6 byte."""
 
 
 def from_sentencepiece(path: str | Path, *, bos: bool = True) -> Tokenizer:
@@ -71,7 +72,7 @@ def from_sentencepiece(path: str | Path, *, bos: bool = True) -> Tokenizer:
 class _Proto:
     """What of a `tokenizer.model` decides the ids: pieces as (text, score, kind), and two of its settings groups."""
 
-    pieces: list[_Piece]
+    pieces: list[Piece]
     trainer: dict[int, Any]
     normalizer: dict[int, Any]
 
@@ -97,6 +98,11 @@ class _Proto:
             yield "pieces share a score, which leaves the order of merges to their place in the text"
 
 
+def read_pieces(path: Path) -> list[Piece]:
+    """Read the pieces of a model, by id; none where the file is missing or of another kind."""
+    return _read_proto(path.read_bytes()).pieces if path.is_file() and open_sentencepiece(path) else []
+
+
 def open_sentencepiece(path: Path) -> Any:
     """Open a model; None for a file of another kind (the `tokenizer.model` of Llama 3 is one)."""
     processor: Any = sentencepiece.SentencePieceProcessor()
@@ -109,7 +115,7 @@ def open_sentencepiece(path: Path) -> Any:
 
 def _read_proto(data: bytes) -> _Proto:
     """Read a serialised ModelProto, without the protobuf package."""
-    pieces: list[_Piece] = []
+    pieces: list[Piece] = []
     groups: dict[int, dict[int, Any]] = {2: {}, 3: {}}
     for number, value in _wire_fields(data):
         if number == 1:
@@ -145,7 +151,7 @@ def _wire_fields(data: bytes) -> Iterator[tuple[int, Any]]:
         at += size
 
 
-def _merges(pieces: list[_Piece]) -> list[tuple[str, str]]:
+def _merges(pieces: list[Piece]) -> list[tuple[str, str]]:
     """List the merges, best score first: each way to put a piece together from two others."""
     scores = {piece: score for piece, score, kind in pieces if kind == _NORMAL}
     ranked = [

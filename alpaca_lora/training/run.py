@@ -18,6 +18,7 @@ from rich.console import Console
 from alpaca_lora.config import FinetuneConfig
 from alpaca_lora.data.prompts import CHAT_TEMPLATE
 from alpaca_lora.errors import UserError
+from alpaca_lora.model.adapter_folder import TEMPLATE_FILE
 from alpaca_lora.model.attention import attending_packs
 from alpaca_lora.model.device import keep_freed_memory, pick_device, pick_dtype
 from alpaca_lora.model.load import EMBEDDED, load_base_model
@@ -45,8 +46,6 @@ from alpaca_lora.training.runlog import RunLog, draw_loss, format_seconds, versi
 from alpaca_lora.training.schedule import total_steps
 
 RUN_FILE = "run.json"
-TEMPLATE_FILE = "prompt_template.json"
-"""The template's own text, saved beside the adapter so that chat renders the very prompt of training."""
 
 
 def finetune(config: FinetuneConfig, console: Console | None = None) -> Path:

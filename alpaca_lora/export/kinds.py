@@ -1,0 +1,99 @@
+"""Tell what an export on the disk is, from its files."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, replace
+from pathlib import Path
+
+from safetensors import safe_open
+
+from alpaca_lora.errors import UserError
+
+
+@dataclass(frozen=True)
+class Export:
+    """An export on the disk.
+
+    Attributes:
+        kind: hf, meta, adapter, gguf or gguf-lora.
+        path: the folder; of gguf and gguf-lora the file.
+        folder: where `verification.json` belongs.
+        precision: of the weights: a torch name, or one of llama.cpp's types.
+        modelfile: Ollama's, where the folder has one.
+    """
+
+    kind: str
+    path: Path
+    folder: Path
+    precision: str
+    modelfile: Path | None = None
+
+
+def find_export(path: Path) -> Export:
+    """Say what a file or folder holds; raise `UserError` where it is no export."""
+    if path.is_file() and path.suffix == ".gguf":
+        return _gguf(path)
+    if not path.is_dir():
+        raise UserError(f"{path} does not exist", fix="give the folder, or the GGUF file, of an export")
+    files = sorted(path.glob("*.gguf"))
+    if (path / "adapter_config.json").is_file():
+        return Export("adapter", path, path, "float32")
+    if (path / "consolidated.00.pth").is_file():
+        return Export("meta", path, path, _pth_precision(path / "consolidated.00.pth"))
+    if (path / "config.json").is_file():
+        return Export("hf", path, path, _safetensors_precision(path))
+    if (path / "Modelfile").is_file() and files:
+        return replace(_gguf(named_files(path / "Modelfile")[-1]), modelfile=path / "Modelfile")
+    if len(files) == 1:
+        return _gguf(files[0])
+    raise UserError(
+        f"{path} holds no export: {len(files)} GGUF files, no config.json, consolidated.00.pth or Modelfile",
+        fix="give the folder of an export, or one GGUF file",
+    )
+
+
+def named_files(modelfile: Path) -> list[Path]:
+    """Give the files that a Modelfile's FROM and ADAPTER lines name, in that order."""
+    lines = modelfile.read_text(encoding="utf-8").splitlines()
+    return [modelfile.parent / line.split(maxsplit=1)[1] for line in lines if line.startswith(("FROM ", "ADAPTER "))]
+
+
+def _gguf(path: Path) -> Export:
+    from gguf import GGUFReader, LlamaFileType
+
+    from alpaca_lora.export.gguf_types import FILE_TYPES
+
+    try:
+        fields = GGUFReader(str(path)).fields
+        is_adapter = fields["general.type"].contents() == "adapter"
+        file_type = LlamaFileType(fields["general.file_type"].contents())
+    except Exception as error:  # the reader raises whatever its parsing meets
+        raise UserError(
+            f"the GGUF file cannot be read: {type(error).__name__}: {str(error)[:200]}", where=str(path),
+            fix="export it again",
+        ) from error  # fmt: skip
+    names = {kind: name for name, kind in FILE_TYPES.items()}
+    if file_type not in names:
+        raise UserError(f"the GGUF file is of the type {file_type.name}, which is not exported here", where=str(path))
+    return Export("gguf-lora" if is_adapter else "gguf", path, path.parent, names[file_type])
+
+
+def _safetensors_precision(folder: Path) -> str:
+    """Give the lowest precision among the weights, by torch's name."""
+    names = {"F64": "float32", "F32": "float32", "F16": "float16", "BF16": "bfloat16"}
+    found: set[str] = set()
+    for path in folder.glob("*.safetensors"):
+        with safe_open(path, framework="pt") as file:
+            found |= {names[file.get_slice(name).get_dtype()] for name in file.keys()}  # noqa: SIM118  not a dict
+    return _lowest(found)
+
+
+def _pth_precision(path: Path) -> str:
+    import torch
+
+    tensors: dict[str, torch.Tensor] = torch.load(path, map_location="cpu", mmap=True, weights_only=True)
+    return _lowest({str(tensor.dtype).removeprefix("torch.") for tensor in tensors.values()})
+
+
+def _lowest(found: set[str]) -> str:
+    return next(name for name in ("bfloat16", "float16", "float32") if name in found)

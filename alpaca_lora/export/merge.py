@@ -1,0 +1,201 @@
+"""The merged model, one tensor at a time: the base's files, with the adapter added where it has something to add."""
+
+from __future__ import annotations
+
+import json
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import torch
+from safetensors import safe_open
+from torch import Tensor
+
+from alpaca_lora.errors import UserError
+from alpaca_lora.export.adapter import Adapter
+
+DTYPES = {"float32": torch.float32, "float16": torch.float16, "bfloat16": torch.bfloat16}
+_STORED = {"F64": torch.float64, "F32": torch.float32, "F16": torch.float16, "BF16": torch.bfloat16}
+_NOT_WEIGHTS = ("rotary_emb.inv_freq", "rope.freqs", "masked_bias")
+"""Endings of buffers that uploads of 2023 carry beside the weights; today's programs compute them."""
+
+
+@dataclass(frozen=True)
+class Stored:
+    """Where a tensor of the base lies."""
+
+    path: Path
+    shape: tuple[int, ...]
+    dtype: torch.dtype
+
+
+@dataclass(frozen=True)
+class BaseWeights:
+    """The weight files of a base model, opened tensor by tensor so that memory holds one of them.
+
+    Attributes:
+        tensors: by name, in the files' order; buffers that are no weights are left out.
+        pickles: tensors of `pytorch_model*.bin`, mapped from the disk; empty with safetensors.
+    """
+
+    tensors: dict[str, Stored]
+    pickles: dict[str, Tensor] = field(default_factory=dict[str, Tensor])
+
+    def read(self, name: str) -> Tensor:
+        """Read one tensor as it is stored; its memory is given back with it."""
+        if name in self.pickles:
+            return self.pickles[name]
+        stored = self.tensors[name]
+        with safe_open(stored.path, framework="pt") as file:
+            return file.get_tensor(name)
+
+
+def open_base(folder: Path) -> BaseWeights:
+    """Read the headers of a base model's weight files; raise `UserError` for a missing or broken one."""
+    for stem, ending in (("model", "safetensors"), ("pytorch_model", "bin")):
+        index, single = folder / f"{stem}.{ending}.index.json", folder / f"{stem}.{ending}"
+        if index.is_file():
+            listed = json.loads(index.read_text(encoding="utf-8"))["weight_map"]
+            paths = [folder / name for name in dict.fromkeys(listed.values())]
+        elif single.is_file():
+            paths = [single]
+        else:
+            continue
+        for path in paths:
+            if not path.is_file():
+                raise UserError(
+                    f"the base model is not whole: {path.name} is missing", where=str(folder), fix="download it again"
+                )
+        return _open_safetensors(paths) if ending == "safetensors" else _open_pickles(paths)
+    raise UserError(
+        "the base model has no weights: looked for model.safetensors and pytorch_model.bin, whole or in shards",
+        where=str(folder),
+        fix="download it again",
+    )
+
+
+def _broken(path: Path, error: Exception) -> UserError:
+    return UserError(
+        f"the shard cannot be read: {type(error).__name__}: {str(error)[:200]}",
+        where=str(path),
+        why="the file is cut off or damaged, or holds more than plain tensors",
+        fix="download it again",
+    )
+
+
+def _open_safetensors(paths: list[Path]) -> BaseWeights:
+    tensors: dict[str, Stored] = {}
+    for path in paths:
+        try:
+            with safe_open(path, framework="pt") as file:
+                for name in file.keys():  # noqa: SIM118  not a dict
+                    part = file.get_slice(name)
+                    if not name.endswith(_NOT_WEIGHTS):
+                        tensors[name] = Stored(path, tuple(part.get_shape()), _dtype(part.get_dtype(), name, path))
+        except UserError:
+            raise
+        except Exception as error:  # safetensors raises its own
+            raise _broken(path, error) from error
+    return BaseWeights(tensors)
+
+
+def _dtype(text: str, name: str, path: Path) -> torch.dtype:
+    if text not in _STORED:
+        raise UserError(
+            f"the base's {name} is stored as {text}",
+            where=str(path),
+            why="a weight can only be added to in full precision",
+            fix="give --base_model the unquantised model",
+        )
+    return _STORED[text]
+
+
+def _open_pickles(paths: list[Path]) -> BaseWeights:
+    found: dict[str, Tensor] = {}
+    tensors: dict[str, Stored] = {}
+    for path in paths:
+        try:
+            loaded: dict[str, Tensor] = torch.load(path, map_location="cpu", mmap=True, weights_only=True)
+        except Exception as error:  # pickle and zip each raise their own
+            raise _broken(path, error) from error
+        for name, tensor in loaded.items():
+            if not name.endswith(_NOT_WEIGHTS):
+                found[name] = tensor
+                tensors[name] = Stored(path, tuple(tensor.shape), tensor.dtype)
+    return BaseWeights(tensors, found)
+
+
+@dataclass(frozen=True)
+class Merged:
+    """The model that is exported.
+
+    Attributes:
+        base: the base's weights.
+        adapter: what is added to them; None gives the base itself.
+    """
+
+    base: BaseWeights
+    adapter: Adapter | None
+
+    @property
+    def shapes(self) -> dict[str, tuple[int, ...]]:
+        """Give each tensor's shape, in the files' order."""
+        return {name: stored.shape for name, stored in self.base.tensors.items()}
+
+    @property
+    def changed(self) -> set[str]:
+        """Name the tensors that the adapter changes."""
+        return {*self.adapter.layers, *self.adapter.replaced} if self.adapter else set()
+
+    def stored_dtype(self, name: str) -> torch.dtype:
+        """Give the precision a tensor has in the base."""
+        return self.base.tensors[name].dtype
+
+    def read(self, name: str, dtype: torch.dtype | None = None) -> Tensor:
+        """Give one tensor of the merged model, cast once, from float32 where the adapter adds to it.
+
+        Args:
+            dtype: what it is cast to; None keeps the base's own precision.
+        """
+        weight = self.base.read(name)
+        if self.adapter and name in self.adapter.layers:
+            weight = self.adapter.layers[name].merge(weight)
+        elif self.adapter and name in self.adapter.replaced:
+            weight = self.adapter.replaced[name]
+        return weight.to(dtype or self.stored_dtype(name)).contiguous()
+
+
+def open_merged(folder: Path, adapter: Adapter | None) -> Merged:
+    """Open a base and check that every part of the adapter has its place in it.
+
+    An adapter on a tied output head (`lm_head` of a base that stores none) has no tensor to be added to and is refused.
+    """
+    base = open_base(folder)
+    _refuse_quantised(folder)
+    merged = Merged(base, adapter)
+    if adapter is None:
+        return merged
+    wanted: dict[str, tuple[int, ...]] = {name: layer.shape for name, layer in adapter.layers.items()}
+    wanted |= {name: tuple(tensor.shape) for name, tensor in adapter.replaced.items()}
+    for name, shape in wanted.items():
+        found = merged.shapes.get(name)
+        if found != shape:
+            has = f"is {list(found)}" if found else "does not exist"
+            raise UserError(
+                f"the adapter does not fit this base: it changes {name} of {list(shape)}, which here {has}",
+                where=str(adapter.folder),
+                why=f"it was trained on {adapter.settings.get('base_model_name_or_path')}",
+                fix="give --base_model the model the adapter was trained on",
+            )
+    return merged
+
+
+def _refuse_quantised(folder: Path) -> None:
+    config: dict[str, Any] = json.loads((folder / "config.json").read_text(encoding="utf-8"))
+    if config.get("quantization_config"):
+        raise UserError(
+            "the base model's files are quantised",
+            where=str(folder / "config.json"),
+            why="an adapter can only be added to weights in full precision",
+            fix="give --base_model the unquantised model",
+        )
