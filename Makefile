@@ -1,4 +1,4 @@
-# make demo   make .venv, install, fine-tune the embedded model on the bundled sample and show the difference
+# make demo   make .venv, install, fine-tune the embedded model on the bundled sample, export it to llama.cpp
 # make test   make .venv, install, and run every check: lint, format, types, tests
 #
 # PYTHON=python3.12      which Python makes .venv (3.11 to 3.13; without it the first that fits is taken)
@@ -32,7 +32,7 @@ test: $(VENV)/installed-dev
 # The two stamps share one .venv: `make demo` installs what a run needs, `make test` adds the tools.
 $(VENV)/installed: pyproject.toml constraints.txt | $(VENV)/bin/python
 	echo "Installing into $(VENV): PyTorch and its company take some minutes"
-	$(PIP_INSTALL) --editable .
+	$(PIP_INSTALL) --editable '.[gguf]'
 	touch $@
 
 $(VENV)/installed-dev: pyproject.toml constraints.txt | $(VENV)/bin/python

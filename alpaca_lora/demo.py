@@ -6,6 +6,7 @@ import shutil
 import sys
 import time
 from collections.abc import Sequence
+from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
 
@@ -89,13 +90,32 @@ def demo(config: DemoConfig) -> None:
         table.add_row(*(Text(cell, style=style if column == 2 else "") for column, cell in enumerate(cells)))
     console.print(table)
     console.print(
-        f"held-out exact match over {len(questions)} questions: {before.share:.1%} before, {after.share:.1%} after; "
-        f"{format_seconds(time.perf_counter() - began)} in all",
+        f"held-out exact match over {len(questions)} questions: {before.share:.1%} before, {after.share:.1%} after",
         highlight=False,
     )
+    if find_spec("xllamacpp"):
+        console.rule("4. The same model in llama.cpp")
+        show_export(output_dir, [questions[index] for index in shown], console)
+    console.print(f"{format_seconds(time.perf_counter() - began)} in all", highlight=False)
     console.rule("Next")
     for line in next_commands(config.output_dir):
         console.print(line, highlight=False, soft_wrap=True)
+
+
+def show_export(output_dir: Path, questions: Sequence[Example], console: Console) -> None:
+    """Export the merged model as GGUF, verified, and let llama.cpp answer from the file."""
+    from alpaca_lora.export.llama_cpp import LlamaCpp
+    from alpaca_lora.export.run import export_gguf
+    from alpaca_lora.export.settings import GgufExportConfig, SourceConfig, TargetConfig
+
+    source = SourceConfig(base_model=EMBEDDED, adapter=str(output_dir))
+    target = TargetConfig(output=str(output_dir / "gguf"), name="alpaca-demo")
+    folder = export_gguf(GgufExportConfig(source=source, target=target, outtype="f32"), console)
+    with LlamaCpp(next(folder.glob("*.gguf"))) as program:
+        for question in questions:
+            if not question.turns[-1].input:
+                answer = _one_line(program.answer(question.turns[-1].instruction))
+                console.print(f"  {_question(question)}\n    -> {answer}", highlight=False, markup=False)
 
 
 def claim_folder(output_dir: Path) -> None:

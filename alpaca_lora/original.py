@@ -84,7 +84,7 @@ _TRUTH = {"true": True, "1": True, "yes": True, "false": False, "0": False, "no"
 
 def finetune_settings(arguments: Sequence[str], environment: Mapping[str, str]) -> tuple[FinetuneConfig, list[str]]:
     """Read the command line of `finetune.py`; return the settings and one line for each thing done differently."""
-    given = parse_flags(arguments, _kinds(FinetuneConfig, FINETUNE_DEFAULTS))
+    given = parse_flags(arguments, flag_kinds(FinetuneConfig, FINETUNE_DEFAULTS))
     values = {**FINETUNE_DEFAULTS, **given}
     values["base_model"] = values["base_model"] or environment.get("BASE_MODEL", "")
     project = values["wandb_project"] or environment.get("WANDB_PROJECT", "")
@@ -92,7 +92,7 @@ def finetune_settings(arguments: Sequence[str], environment: Mapping[str, str]) 
         trackers = dict.fromkeys((*values.get("report_to", ()), "wandb"))
         values |= {"report_to": tuple(trackers), "project": project}
         values["run_name"] = values["wandb_run_name"] or values.get("run_name")
-    return _build(FinetuneConfig, values), _finetune_notes(values, given, environment)
+    return build_settings(FinetuneConfig, values), _finetune_notes(values, given, environment)
 
 
 def _finetune_notes(values: Mapping[str, Any], given: Mapping[str, Any], environment: Mapping[str, str]) -> list[str]:
@@ -142,7 +142,7 @@ def _finetune_notes(values: Mapping[str, Any], given: Mapping[str, Any], environ
 
 def chat_settings(arguments: Sequence[str], environment: Mapping[str, str]) -> tuple[ChatConfig, list[str]]:
     """Read the command line of `generate.py`; return the settings and one line for each thing done differently."""
-    given = parse_flags(arguments, _kinds(ChatConfig, GENERATE_DEFAULTS))
+    given = parse_flags(arguments, flag_kinds(ChatConfig, GENERATE_DEFAULTS))
     values = {**GENERATE_DEFAULTS, **given}
     notes: list[str] = []
     values["base_model"] = values["base_model"] or environment.get("BASE_MODEL", "")
@@ -162,7 +162,7 @@ def chat_settings(arguments: Sequence[str], environment: Mapping[str, str]) -> t
             "the web page of --server_name and --share_gradio is not part of this version: answers come in the "
             "terminal, or once with --prompt"
         )
-    return _build(ChatConfig, values), notes
+    return build_settings(ChatConfig, values), notes
 
 
 def can_hold_8bit() -> bool:
@@ -233,22 +233,22 @@ def _convert(flag: str, text: str, kind: Any) -> Any:
         raise UserError(f"--{flag} is {text!r}, expected a number", fix=f"--{flag} NUMBER") from error
 
 
-def _kinds(config: Any, originals: Mapping[str, Any]) -> dict[str, Any]:
+def flag_kinds(config: Any, originals: Mapping[str, Any]) -> dict[str, Any]:
     """Give the type of each flag: the original's, and those of today's settings, groups included."""
     kinds: dict[str, Any] = {name: kind for name, kind in _GONE.items() if name in originals}
     hints = get_type_hints(config)
     for field in fields(config):
         group = hints[field.name]
-        kinds |= _kinds(group, {}) if is_dataclass(group) else {field.name: group}
+        kinds |= flag_kinds(group, {}) if is_dataclass(group) else {field.name: group}
     return kinds
 
 
-def _build(config: Any, values: Mapping[str, Any]) -> Any:
+def build_settings(config: Any, values: Mapping[str, Any]) -> Any:
     """Make the settings, groups included, from flat values; what is not among them keeps its default."""
     hints, arguments = get_type_hints(config), dict[str, Any]()
     for field in fields(config):
         if is_dataclass(hints[field.name]):
-            arguments[field.name] = _build(hints[field.name], values)
+            arguments[field.name] = build_settings(hints[field.name], values)
         elif field.name in values:
             arguments[field.name] = values[field.name]
     return config(**arguments)

@@ -55,8 +55,13 @@ BYTES_ONLY = 263
 """A vocabulary size of `llama3_style` that leaves no room for merges: each byte is a token."""
 
 
-def llama3_style(*, bos: bool = True, vocab_size: int = 500, **settings: Any) -> PreTrainedTokenizerFast:
-    """Train a byte-level BPE with Llama 3's word pattern and header tokens; with `bos` it begins every text."""
+def llama3_style(
+    *, bos: bool = True, vocab_size: int = 500, specials_last: bool = False, **settings: Any
+) -> PreTrainedTokenizerFast:
+    """Train a byte-level BPE with Llama 3's word pattern and header tokens; with `bos` it begins every text.
+
+    Llama 3 has its special tokens last: with `specials_last`, beyond `vocab_size`.
+    """
     backend = Tokenizer(BPE())
     backend.pre_tokenizer = pre_tokenizers.Sequence(
         [
@@ -66,13 +71,15 @@ def llama3_style(*, bos: bool = True, vocab_size: int = 500, **settings: Any) ->
     )
     backend.decoder = decoders.ByteLevel()
     names = ["begin_of_text", "end_of_text", "start_header_id", "end_header_id", "eot_id", "im_start", "im_end"]
+    specials = [f"<|{name}|>" for name in names]
     trainer = trainers.BpeTrainer(
         vocab_size=vocab_size,
-        special_tokens=[f"<|{name}|>" for name in names],
+        special_tokens=[] if specials_last else specials,
         initial_alphabet=pre_tokenizers.ByteLevel.alphabet(),
         show_progress=False,
     )
     backend.train_from_iterator(_CORPUS.splitlines(keepends=True), trainer)
+    backend.add_special_tokens(specials)
     if bos:
         first = "<|begin_of_text|>"
         backend.post_processor = processors.TemplateProcessing(

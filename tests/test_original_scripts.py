@@ -128,7 +128,7 @@ def test_every_flag_of_the_finetune_verb_works_too() -> None:
     )
     assert (settings["max_steps"], settings["dtype"], settings["use_rslora"]) == (30, "float32", True)
     assert (settings["report_to"], settings["base_revision"]) == (("tensorboard", "wandb"), "v1")
-    kinds = original._kinds(FinetuneConfig, {})
+    kinds = original.flag_kinds(FinetuneConfig, {})
     assert set(kinds) == set(flatten(FinetuneConfig()))
     with pytest.raises(UserError, match="is 'float8'"):
         _finetune("--dtype float8")

@@ -10,6 +10,7 @@ import pytest
 
 from alpaca_lora.cli import app, read_command
 from alpaca_lora.original import chat_settings, finetune_settings
+from alpaca_lora.original_exports import hf_settings, meta_settings
 
 ROOT = Path(__file__).parents[1]
 READMES = ("README.md", "README.zh-CN.md")
@@ -32,7 +33,9 @@ def test_both_languages_show_the_same_commands_and_outputs() -> None:
 @pytest.mark.parametrize("command", commands(READMES[0]))
 def test_command_parses(command: str, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.chdir(ROOT)
-    words = [word for word in shlex.split(command) if not re.fullmatch(r"[A-Z_]+=\S*", word)]
+    split = shlex.split(command)
+    environment = dict(word.split("=", 1) for word in split if re.fullmatch(r"[A-Z_]+=\S*", word))
+    words = [word for word in split if not re.fullmatch(r"[A-Z_]+=\S*", word)]
     if words[0] == "pip":
         assert "torch==2.13.0" in words
         assert (ROOT / words[words.index("--constraint") + 1]).is_file()
@@ -40,6 +43,10 @@ def test_command_parses(command: str, monkeypatch: pytest.MonkeyPatch) -> None:
         read_command(words[1:])
     elif "finetune.py" in words:
         finetune_settings(words[words.index("finetune.py") + 1 :], {})
+    elif "export_hf_checkpoint.py" in words:
+        hf_settings(words[words.index("export_hf_checkpoint.py") + 1 :], environment)
+    elif "export_state_dict_checkpoint.py" in words:
+        meta_settings(words[words.index("export_state_dict_checkpoint.py") + 1 :], environment)
     else:
         assert "generate.py" in words
         chat_settings(words[words.index("generate.py") + 1 :], {})

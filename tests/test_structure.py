@@ -26,6 +26,7 @@ LAYERS = {
     "options": 0,
     "config": 0,
     "export/settings": 1,
+    "export/disk": 1,
     "hub": 1,
     "data/files": 1,
     "data/examples": 1,
@@ -83,12 +84,18 @@ LAYERS = {
     "training/run": 6,
     "inference/chat": 6,
     "original": 6,
+    "original_exports": 6,
     "demo": 7,
     "doctor": 7,
     "cli": 7,
     "__main__": 7,
 }
-LIGHT_MODULES = {name for name, layer in LAYERS.items() if layer <= 1} | {"original", "cli", "__main__"}
+LIGHT_MODULES = {name for name, layer in LAYERS.items() if layer <= 1} | {
+    "original",
+    "original_exports",
+    "cli",
+    "__main__",
+}
 BANNED_NAMES = {"utils", "util", "helpers", "helper", "common", "manager", "misc"}
 UNFINISHED = re.compile(r"\b(TO" + r"DO|FIX" + r"ME|XX" + r"X|NotImple" + r"mentedError)\b")
 MACHINE_PATH = re.compile(r"(?<![\w.])/(work|root|home|Users)/|[A-Z]:\\Users")

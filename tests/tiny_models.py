@@ -24,7 +24,7 @@ BLOCKS = 2
 
 
 @cache
-def _sentencepiece_model() -> bytes:
+def sentencepiece_model() -> bytes:
     """Train a BPE model whose unknown characters become byte tokens, as LLaMA's."""
     text = "the cat sat on a mat . what is two plus three ? name all days and months now please"
     words = text.split()
@@ -73,7 +73,7 @@ def tiny_model(family: str = "llama", seed: int = 0, **changes: Any) -> Any:
 def write_base(folder: Path, family: str = "llama", seed: int = 0, **changes: Any) -> Path:
     """Write a random model with its `tokenizer.model`."""
     tiny_model(family, seed, **changes).save_pretrained(folder)
-    (folder / "tokenizer.model").write_bytes(_sentencepiece_model())
+    (folder / "tokenizer.model").write_bytes(sentencepiece_model())
     return folder
 
 

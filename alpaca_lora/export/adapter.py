@@ -24,8 +24,19 @@ _UNSUPPORTED = {
     "layer_replication": None,
     "trainable_token_indices": None,
     "target_parameters": None,
+    "alora_invocation_tokens": None,
+    "use_qalora": False,
+    "use_bdlora": None,
+    "kasa_config": None,
+    "arrow_config": None,
 }
 """Settings of PEFT that change what a merge must do, each with the value at which it changes nothing."""
+
+_BLOCK = 2**20
+"""Elements that are merged at once: 4 MiB, which the processor's cache holds."""
+
+_STARTS = (True, False, None, "gaussian", "orthogonal", "eva")
+"""Values of `init_lora_weights` that leave the base as it is; PiSSA, OLoRA and others take something out of it."""
 
 
 @dataclass(frozen=True)
@@ -52,17 +63,26 @@ class LoraLayer:
         rows, columns = self.up.shape[0], self.down.shape[1]
         return (columns, rows) if self.is_embedding else (rows, columns)
 
-    def merge(self, weight: Tensor) -> Tensor:
-        """Give the merged weight in float32 (arXiv 2106.09685, with a magnitude arXiv 2402.09353).
+    def merge(self, weight: Tensor, dtype: torch.dtype = torch.float32) -> Tensor:
+        """Give the merged weight (arXiv 2106.09685, with a magnitude arXiv 2402.09353), computed in float32, cast once.
+
+        Some rows at a time, in one piece of memory: fresh float32 copies of whole matrices cost more than the products.
 
         Args:
             weight: float (out features, in features), or (rows, width) of an embedding.
         """
         left, right = (self.down.t(), self.up.t()) if self.is_embedding else (self.up, self.down)
-        merged = torch.addmm(weight.float(), left, right, alpha=self.scaling)
-        if self.magnitude is None:
-            return merged
-        return merged * (self.magnitude / torch.linalg.vector_norm(merged, dim=1))[:, None]
+        merged = torch.empty(weight.shape, dtype=dtype)
+        rows = max(1, _BLOCK // weight.shape[1])
+        scratch = torch.empty(min(rows, len(weight)), weight.shape[1])
+        for first in range(0, len(weight), rows):
+            part = scratch[: len(weight) - first]
+            part.copy_(weight[first : first + rows]).addmm_(left[first : first + rows], right, alpha=self.scaling)
+            if self.magnitude is not None:
+                length = torch.linalg.vector_norm(part, dim=1)
+                part.mul_((self.magnitude[first : first + rows] / length)[:, None])
+            merged[first : first + rows] = part
+        return merged
 
 
 @dataclass(frozen=True)
@@ -98,6 +118,7 @@ def read_adapter(folder: Path) -> Adapter:
     """Read an adapter; refuse one that is not whole, holds NaN, changes nothing, or asks for what a merge cannot do."""
     settings = read_adapter_config(folder)
     odd = [key for key, harmless in _UNSUPPORTED.items() if settings.get(key) not in (harmless, None, [], {})]
+    odd += [] if settings.get("init_lora_weights", True) in _STARTS else ["init_lora_weights"]
     if odd:
         raise UserError(
             f"the adapter was made with {odd[0]} = {settings[odd[0]]!r}, which cannot be merged here",
@@ -145,17 +166,17 @@ def _layer(module: str, found: dict[str, Tensor], settings: dict[str, Any], fold
             where=str(folder),
             fix="copy the folder again, or take another checkpoint of the run",
         )
-    down, up = found[first], found[second]
-    if down.shape[0] != up.shape[1]:
+    down, up, magnitude = found[first], found[second], found.get("magnitude_vector")
+    rank = int(_by_pattern(settings.get("rank_pattern") or {}, module, settings.get("r", down.shape[0])))
+    if not down.shape[0] == up.shape[1] == rank or (magnitude is not None and magnitude.numel() != up.shape[0]):
+        shapes = ", ".join(f"{part} {list(tensor.shape)}" for part, tensor in found.items())
         raise UserError(
-            f"A and B of {module} do not fit each other: {list(down.shape)} and {list(up.shape)}",
+            f"the matrices of {module} do not fit each other and the rank {rank}: {shapes}",
             where=str(folder),
             fix="copy the folder again, both files from the same run",
         )
-    rank = down.shape[0]
     alpha = _by_pattern(settings.get("alpha_pattern") or {}, module, settings.get("lora_alpha", rank))
     scaling = alpha / (math.sqrt(rank) if settings.get("use_rslora") else rank)
-    magnitude = found.get("magnitude_vector")
     return LoraLayer(down, up, scaling, None if magnitude is None else magnitude.flatten(), is_embedding)
 
 
@@ -170,8 +191,9 @@ def _read_record(folder: Path) -> dict[str, Any]:
         path = folder / name
         if path.is_file():
             try:
-                content: dict[str, Any] = json.loads(path.read_text(encoding="utf-8"))
+                content: Any = json.loads(path.read_text(encoding="utf-8"))
             except ValueError as error:
                 raise UserError(f"the record is not JSON: {error}", where=str(path), fix="copy it again") from error
-            return content if name == "run.json" else content.get("identity", {})
+            found = content if name == "run.json" or not isinstance(content, dict) else content.get("identity")
+            return found if isinstance(found, dict) else {}
     return {}

@@ -104,7 +104,7 @@ def _facts(source: Source, dtype: str) -> list[tuple[str, str]]:
         ("adapter", _adapter(source.adapter.settings)),
         ("precision", f"{dtype}; trained on a base in {_training_precision(record, settings)}"),
     ]
-    if not record:
+    if "learning_rate" not in settings:
         facts[-1] = ("precision", dtype)
         return [*facts, ("training", "by another program; no record came with the adapter")]
     if "data_sha256" in record:

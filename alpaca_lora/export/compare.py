@@ -11,6 +11,7 @@ from rich.console import Console
 from rich.progress import track
 from torch import Tensor
 
+from alpaca_lora.errors import UserError
 from alpaca_lora.export.probes import Probe
 from alpaca_lora.export.readers import Reader
 
@@ -140,9 +141,26 @@ def compare(
             same_ids = None if ids is None else ids == probe.ids
         if texts and not probe.question[1] and not probe.plain:
             same_chat = _same_chat(reader, probe)
-        found = _score(probe.logits, reader.follow(probe.ids, probe.answer), reader.gives_logits, limits)
+        found = _score(probe.logits, _follow(reader, probe), reader.gives_logits, limits)
         comparison.results.append(Result(probe.name, len(probe.ids), same_ids, same_chat, len(probe.answer), *found))
     return comparison
+
+
+def _follow(reader: Reader, probe: Probe) -> Tensor:
+    """Give the program's scores; refuse an export of another model, which has another vocabulary or other shapes."""
+    try:
+        found = reader.follow(probe.ids, probe.answer)
+    except (IndexError, RuntimeError) as error:
+        raise UserError(
+            f"{reader.name} cannot compute the question {probe.name!r}: {str(error)[:200]}",
+            fix="give the export of this very base and adapter, or export it again",
+        ) from error
+    if found.shape != probe.logits.shape:
+        raise UserError(
+            f"the export has {found.shape[-1]} vocabulary entries, the trained model {probe.logits.shape[-1]}",
+            fix="give the export of this very base and adapter",
+        )
+    return found
 
 
 def _same_chat(reader: Reader, probe: Probe) -> bool | None:
@@ -170,11 +188,14 @@ def _score(
         gap = float(p[position, first] - p[position, second])
         (near_ties if gap <= limits.tie else wrong).append(Difference(position, first, second, gap))
     kl = kl_divergence(p, q, known)
-    return near_ties, wrong, float(apart[known].max()), float(kl.mean()), float(kl.max())
+    difference = float(apart[known].max()) if known.any() else math.inf
+    return near_ties, wrong, difference, float(kl.mean()), float(kl.max())
 
 
 def kl_divergence(p: Tensor, q: Tensor, known: Tensor) -> Tensor:
     """Give KL(p || q) of each row, in nats; what is unknown of q counts as one outcome, which can only lower it.
+
+    A row of which nothing is known is infinitely far.
 
     Args:
         p, q: float64 (rows, vocabulary), log-probabilities.
@@ -184,4 +205,5 @@ def kl_divergence(p: Tensor, q: Tensor, known: Tensor) -> Tensor:
     p_rest = torch.where(known, 0.0, p.exp()).sum(-1)
     q_rest = (1 - torch.where(known, q.exp(), 0.0).sum(-1)).clamp(min=_RESOLUTION)
     outside = torch.where(p_rest > 0, p_rest * (p_rest.clamp(min=1e-300).log() - q_rest.log()), 0.0)
-    return (inside + outside).nan_to_num(nan=torch.inf).clamp(min=0)
+    found = (inside + outside).nan_to_num(nan=torch.inf, posinf=torch.inf).clamp(min=0)
+    return torch.where(known.any(-1), found, torch.inf)

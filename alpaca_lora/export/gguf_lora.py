@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from contextlib import closing
 from pathlib import Path
 
 import gguf
@@ -46,22 +47,21 @@ def write_gguf_lora(source: Source, path: Path, advance: Advance) -> None:
     names, layers = gguf_names(source, source.merged), source.adapter.layers
     first = next(iter(layers.values()))
     alpha = first.scaling * first.down.shape[0]
-    writer = GGUFWriter(str(path), gguf.MODEL_ARCH_NAMES[architecture(source)])
-    writer.add_type(gguf.GGUFType.ADAPTER)
-    writer.add_string(gguf.Keys.Adapter.TYPE, "lora")
-    writer.add_float32(gguf.Keys.Adapter.LORA_ALPHA, alpha)
-    writer.add_name(source.name)
-    writer.add_file_type(gguf.LlamaFileType.ALL_F32)
-    writer.add_string("alpaca_lora.adapter_sha256", adapter_sha256(source))
-    add_origin(writer, source)
-    for name, layer in layers.items():
-        up = layer.up * (layer.scaling * layer.down.shape[0] / alpha)
-        heads = heads_of(source, names[name])
-        up = up if heads is None else rotate(up, heads)
-        for part, matrix in (("lora_a", layer.down), ("lora_b", up)):
-            writer.add_tensor(f"{names[name]}.{part}", matrix.to(torch.float32).contiguous().numpy())
-            advance(matrix.numel() * 4)
-    writer.write_header_to_file()
-    writer.write_kv_data_to_file()
-    writer.write_tensors_to_file()
-    writer.close()
+    with closing(GGUFWriter(str(path), gguf.MODEL_ARCH_NAMES[architecture(source)])) as writer:
+        writer.add_type(gguf.GGUFType.ADAPTER)
+        writer.add_string(gguf.Keys.Adapter.TYPE, "lora")
+        writer.add_float32(gguf.Keys.Adapter.LORA_ALPHA, alpha)
+        writer.add_name(source.name)
+        writer.add_file_type(gguf.LlamaFileType.ALL_F32)
+        writer.add_string("alpaca_lora.adapter_sha256", adapter_sha256(source))
+        add_origin(writer, source)
+        for name, layer in layers.items():
+            up = layer.up * (layer.scaling * layer.down.shape[0] / alpha)
+            heads = heads_of(source, names[name])
+            up = up if heads is None else rotate(up, heads)
+            for part, matrix in (("lora_a", layer.down), ("lora_b", up)):
+                writer.add_tensor(f"{names[name]}.{part}", matrix.to(torch.float32).contiguous().numpy())
+                advance(matrix.numel() * 4)
+        writer.write_header_to_file()
+        writer.write_kv_data_to_file()
+        writer.write_tensors_to_file()

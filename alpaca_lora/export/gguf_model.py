@@ -5,6 +5,7 @@ from __future__ import annotations
 import hashlib
 import re
 from collections.abc import Mapping
+from contextlib import closing
 from pathlib import Path
 from typing import Any
 
@@ -112,35 +113,34 @@ def write_gguf(source: Source, merged: Merged, path: Path, outtype: Outtype, adv
     config = text_config(source)
     shapes = {target: merged.shapes[name] for name, target in names.items()}
     kinds = tensor_types(shapes, outtype, config.num_attention_heads, config.num_key_value_heads)
-    writer = GGUFWriter(str(path), gguf.MODEL_ARCH_NAMES[architecture(source)])
-    _add_metadata(writer, source, merged, outtype)
-    add_vocabulary(
-        writer, read_vocabulary(source.tokenizer, source.place.folder, config.vocab_size), source.tokenizer,
-        source.prompt,
-    )  # fmt: skip
-    factors = rope_factors(source)
-    if factors is not None:
-        writer.add_tensor_info("rope_freqs.weight", factors.shape, factors.dtype, factors.nbytes)
-    for target, kind in kinds.items():
-        shape, size = shapes[target], quantised_bytes(shapes[target], kind)
-        if kind == gguf.GGMLQuantizationType.F32:
-            writer.add_tensor_info(target, shape, np.dtype(np.float32), size)
-        else:
-            rows = (*shape[:-1], quantised_bytes(shape[-1:], kind))
-            writer.add_tensor_info(target, rows, np.dtype(np.uint8), size, raw_dtype=kind)
-    writer.write_header_to_file()
-    writer.write_kv_data_to_file()
-    writer.write_ti_data_to_file()
-    if factors is not None:
-        writer.write_tensor_data(factors)
-    for name, target in names.items():
-        weight = merged.read(name, torch.float32)
-        heads = heads_of(source, target)
-        weight = weight if heads is None else rotate(weight, heads).contiguous()
-        content = quantise(weight.numpy(), kinds[target])
-        writer.write_tensor_data(content)
-        advance(content.nbytes)
-    writer.close()
+    with closing(GGUFWriter(str(path), gguf.MODEL_ARCH_NAMES[architecture(source)])) as writer:
+        _add_metadata(writer, source, merged, outtype)
+        add_vocabulary(
+            writer, read_vocabulary(source.tokenizer, source.place.folder, config.vocab_size), source.tokenizer,
+            source.prompt,
+        )  # fmt: skip
+        factors = rope_factors(source)
+        if factors is not None:
+            writer.add_tensor_info("rope_freqs.weight", factors.shape, factors.dtype, factors.nbytes)
+        for target, kind in kinds.items():
+            shape, size = shapes[target], quantised_bytes(shapes[target], kind)
+            if kind == gguf.GGMLQuantizationType.F32:
+                writer.add_tensor_info(target, shape, np.dtype(np.float32), size)
+            else:
+                rows = (*shape[:-1], quantised_bytes(shape[-1:], kind))
+                writer.add_tensor_info(target, rows, np.dtype(np.uint8), size, raw_dtype=kind)
+        writer.write_header_to_file()
+        writer.write_kv_data_to_file()
+        writer.write_ti_data_to_file()
+        if factors is not None:
+            writer.write_tensor_data(factors)
+        for name, target in names.items():
+            weight = merged.read(name, torch.float32)
+            heads = heads_of(source, target)
+            weight = weight if heads is None else rotate(weight, heads).contiguous()
+            content = quantise(weight.numpy(), kinds[target])
+            writer.write_tensor_data(content)
+            advance(content.nbytes)
 
 
 def gguf_bytes(source: Source, merged: Merged, outtype: Outtype) -> int:

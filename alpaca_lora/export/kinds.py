@@ -42,8 +42,8 @@ def find_export(path: Path) -> Export:
         return Export("meta", path, path, _pth_precision(path / "consolidated.00.pth"))
     if (path / "config.json").is_file():
         return Export("hf", path, path, _safetensors_precision(path))
-    if (path / "Modelfile").is_file() and files:
-        return replace(_gguf(named_files(path / "Modelfile")[-1]), modelfile=path / "Modelfile")
+    if (path / "Modelfile").is_file() and (named := named_files(path / "Modelfile")):
+        return replace(_gguf(named[-1]), modelfile=path / "Modelfile")
     if len(files) == 1:
         return _gguf(files[0])
     raise UserError(
@@ -82,18 +82,41 @@ def _safetensors_precision(folder: Path) -> str:
     """Give the lowest precision among the weights, by torch's name."""
     names = {"F64": "float32", "F32": "float32", "F16": "float16", "BF16": "bfloat16"}
     found: set[str] = set()
-    for path in folder.glob("*.safetensors"):
-        with safe_open(path, framework="pt") as file:
-            found |= {names[file.get_slice(name).get_dtype()] for name in file.keys()}  # noqa: SIM118  not a dict
-    return _lowest(found)
+    for path in sorted(folder.glob("*.safetensors")):
+        try:
+            with safe_open(path, framework="pt") as file:
+                kinds = {str(file.get_slice(name).get_dtype()) for name in file.keys()}  # noqa: SIM118  not a dict
+        except Exception as error:  # safetensors raises its own
+            raise _unreadable(path, error) from error
+        found |= {names.get(kind, kind) for kind in kinds}
+    return _lowest(found, folder)
 
 
 def _pth_precision(path: Path) -> str:
     import torch
 
-    tensors: dict[str, torch.Tensor] = torch.load(path, map_location="cpu", mmap=True, weights_only=True)
-    return _lowest({str(tensor.dtype).removeprefix("torch.") for tensor in tensors.values()})
+    try:
+        tensors: dict[str, torch.Tensor] = torch.load(path, map_location="cpu", mmap=True, weights_only=True)
+        found = {str(tensor.dtype).removeprefix("torch.") for tensor in tensors.values()}
+    except Exception as error:  # pickle and zip each raise their own
+        raise _unreadable(path, error) from error
+    return _lowest(found, path)
 
 
-def _lowest(found: set[str]) -> str:
-    return next(name for name in ("bfloat16", "float16", "float32") if name in found)
+def _unreadable(path: Path, error: Exception) -> UserError:
+    return UserError(
+        f"the export's weights cannot be read: {type(error).__name__}: {str(error)[:200]}", where=str(path),
+        why="the file is cut off or damaged, or holds more than plain tensors", fix="export it again",
+    )  # fmt: skip
+
+
+def _lowest(found: set[str], place: Path) -> str:
+    known = ("bfloat16", "float16", "float32")
+    if not found or not found <= set(known):
+        odd = ", ".join(sorted(found - set(known)))
+        raise UserError(
+            f"the export's weights are of the types {odd}" if odd else "the export has no weights in safetensors",
+            where=str(place),
+            fix="give a folder that alpaca-lora export wrote",
+        )
+    return next(name for name in known if name in found)

@@ -21,23 +21,35 @@ from alpaca_lora.errors import UserError
 _SCORES_PER_QUESTION = 20_000
 """Log-probabilities asked for over an answer: the server writes each as some 100 bytes of JSON."""
 
+_PUSH = 1e4
+"""Added to a token's logit, this makes it the one that is chosen."""
+
 _NO_PROXY = urllib.request.build_opener(urllib.request.ProxyHandler({}))
+
+
+def check_llama_cpp() -> None:
+    """Refuse what needs llama.cpp before anything long is done without it."""
+    if find_spec("xllamacpp") is None:
+        raise UserError(
+            "verifying a GGUF file needs llama.cpp's Python binding",
+            fix="pip install 'alpaca-lora[gguf]', or --verify False to write it unverified",
+        )
 
 
 class LlamaCpp:
     """A GGUF model, with a LoRA file on it or without, in a llama.cpp server inside this process.
 
-    `context` is the tokens it has room for; 0 asks for the model's own. Keys and values are float32 and flash
-    attention is off, so that differences are the file's and not the cache's.
+    `vocabulary` is how many tokens `follow` gives scores for; `context` the tokens there is room for, 0 the model's
+    own. Keys and values are float32 and flash attention is off, so that differences are the file's, not the cache's.
     """
 
     gives_logits = False
 
-    def __init__(self, path: Path, vocabulary: int, *, lora: Path | None = None, context: int = 0) -> None:
+    def __init__(self, path: Path, vocabulary: int = 0, *, lora: Path | None = None, context: int = 0) -> None:
         if find_spec("xllamacpp") is None:
             raise UserError(
                 "verifying a GGUF file needs llama.cpp's Python binding",
-                fix="pip install 'alpaca-lora[gguf]', or --verify False to write it unverified",
+                fix="pip install 'alpaca-lora[gguf]', or --verify=False to write it unverified",
             )
         xllamacpp: Any = import_module("xllamacpp")
         self.name = f"llama.cpp (xllamacpp {version('xllamacpp')})"
@@ -57,6 +69,7 @@ class LlamaCpp:
                 f"llama.cpp cannot load the file: {error}", where=str(lora or path), fix="export it again"
             ) from error
         self._address = self._server.listening_address
+        self._harmless = self.tokenize("a", plain=True)[-1]
 
     def __enter__(self) -> Self:
         return self
@@ -82,26 +95,19 @@ class LlamaCpp:
     def follow(self, ids: Sequence[int], answer: Sequence[int]) -> Tensor:
         """Give log-probabilities of the likeliest tokens at each place of an answer; of all, for a small vocabulary.
 
-        llama.cpp goes on by itself. Where it chooses another token, or ends, it is set back onto the answer.
+        One request a place, whose own choice is pushed onto a harmless token: llama.cpp gives no probabilities where
+        it chooses half a character or an end. They are those before the push, and what it computed before is kept.
         """
         count = min(self._vocabulary, max(64, _SCORES_PER_QUESTION // len(answer)))
         scores = torch.full((len(answer), self._vocabulary), torch.nan)
-        done = 0
-        while done < len(answer):
+        for place in range(len(answer)):
             reply = self._ask(
-                "/completion", prompt=[*ids, *answer[:done]], n_predict=len(answer) - done, temperature=0,
-                n_probs=count, cache_prompt=True, return_tokens=True, samplers=["temperature"],
+                "/completion", prompt=[*ids, *answer[:place]], n_predict=1, temperature=0, n_probs=count,
+                cache_prompt=True, logit_bias=[[self._harmless, _PUSH]],
             )  # fmt: skip
-            steps = reply["completion_probabilities"]
-            if not steps:
-                raise UserError("llama.cpp gave no probabilities for a prompt", fix="report this with the file's log")
-            for step in steps:
-                for entry in step["top_logprobs"]:
-                    logprob = entry["logprob"]
-                    scores[done, entry["id"]] = -torch.inf if logprob is None else logprob  # JSON has no infinity
-                done += 1
-                if step["id"] != answer[done - 1] or done == len(answer):
-                    break
+            for entry in reply["completion_probabilities"][0]["top_logprobs"]:
+                logprob = entry["logprob"]
+                scores[place, entry["id"]] = -torch.inf if logprob is None else logprob  # JSON has no infinity
         return scores
 
     def answer(self, instruction: str, context: str = "") -> str:

@@ -6,6 +6,7 @@ import json
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
+from zipfile import is_zipfile
 
 import torch
 from safetensors import safe_open
@@ -18,6 +19,8 @@ DTYPES = {"float32": torch.float32, "float16": torch.float16, "bfloat16": torch.
 _STORED = {"F64": torch.float64, "F32": torch.float32, "F16": torch.float16, "BF16": torch.bfloat16}
 _NOT_WEIGHTS = ("rotary_emb.inv_freq", "rope.freqs", "masked_bias")
 """Endings of buffers that uploads of 2023 carry beside the weights; today's programs compute them."""
+
+_ENDS = ("embed_tokens.weight", "lm_head.weight")
 
 
 @dataclass(frozen=True)
@@ -54,8 +57,9 @@ def open_base(folder: Path) -> BaseWeights:
     """Read the headers of a base model's weight files; raise `UserError` for a missing or broken one."""
     for stem, ending in (("model", "safetensors"), ("pytorch_model", "bin")):
         index, single = folder / f"{stem}.{ending}.index.json", folder / f"{stem}.{ending}"
+        listed: dict[str, str] = {}
         if index.is_file():
-            listed = json.loads(index.read_text(encoding="utf-8"))["weight_map"]
+            listed = _read_index(index)
             paths = [folder / name for name in dict.fromkeys(listed.values())]
         elif single.is_file():
             paths = [single]
@@ -66,12 +70,33 @@ def open_base(folder: Path) -> BaseWeights:
                 raise UserError(
                     f"the base model is not whole: {path.name} is missing", where=str(folder), fix="download it again"
                 )
-        return _open_safetensors(paths) if ending == "safetensors" else _open_pickles(paths)
+        base = _open_safetensors(paths) if ending == "safetensors" else _open_pickles(paths)
+        lacking = [name for name in listed if name not in base.tensors and not name.endswith(_NOT_WEIGHTS)]
+        if lacking:
+            raise UserError(
+                f"the base model is not whole: no shard holds {lacking[0]}"
+                + (f", nor {len(lacking) - 1} more tensors" if lacking[1:] else ""),
+                where=str(index),
+                fix="download it again",
+            )
+        return base
     raise UserError(
         "the base model has no weights: looked for model.safetensors and pytorch_model.bin, whole or in shards",
         where=str(folder),
         fix="download it again",
     )
+
+
+def _read_index(path: Path) -> dict[str, str]:
+    try:
+        listed: dict[str, str] = json.loads(path.read_text(encoding="utf-8"))["weight_map"]
+        return dict(listed)
+    except (ValueError, KeyError, TypeError) as error:
+        raise UserError(
+            f"the index of the base's shards cannot be read: {type(error).__name__}: {error}",
+            where=str(path),
+            fix="download it again",
+        ) from error
 
 
 def _broken(path: Path, error: Exception) -> UserError:
@@ -99,15 +124,16 @@ def _open_safetensors(paths: list[Path]) -> BaseWeights:
     return BaseWeights(tensors)
 
 
-def _dtype(text: str, name: str, path: Path) -> torch.dtype:
-    if text not in _STORED:
+def _dtype(found: str | torch.dtype, name: str, path: Path) -> torch.dtype:
+    dtype = _STORED.get(found) if isinstance(found, str) else found
+    if dtype is None or dtype not in _STORED.values():
         raise UserError(
-            f"the base's {name} is stored as {text}",
+            f"the base's {name} is stored as {str(found).removeprefix('torch.')}",
             where=str(path),
             why="a weight can only be added to in full precision",
             fix="give --base_model the unquantised model",
         )
-    return _STORED[text]
+    return dtype
 
 
 def _open_pickles(paths: list[Path]) -> BaseWeights:
@@ -115,13 +141,15 @@ def _open_pickles(paths: list[Path]) -> BaseWeights:
     tensors: dict[str, Stored] = {}
     for path in paths:
         try:
-            loaded: dict[str, Tensor] = torch.load(path, map_location="cpu", mmap=True, weights_only=True)
+            loaded: Any = torch.load(path, map_location="cpu", mmap=is_zipfile(path), weights_only=True)
+            if not isinstance(loaded, dict) or not all(isinstance(part, Tensor) for part in loaded.values()):
+                raise TypeError("expected names and their tensors")
         except Exception as error:  # pickle and zip each raise their own
             raise _broken(path, error) from error
         for name, tensor in loaded.items():
             if not name.endswith(_NOT_WEIGHTS):
                 found[name] = tensor
-                tensors[name] = Stored(path, tuple(tensor.shape), tensor.dtype)
+                tensors[name] = Stored(path, tuple(tensor.shape), _dtype(tensor.dtype, name, path))
     return BaseWeights(tensors, found)
 
 
@@ -159,8 +187,8 @@ class Merged:
         """
         weight = self.base.read(name)
         if self.adapter and name in self.adapter.layers:
-            weight = self.adapter.layers[name].merge(weight)
-        elif self.adapter and name in self.adapter.replaced:
+            return self.adapter.layers[name].merge(weight, dtype or self.stored_dtype(name))
+        if self.adapter and name in self.adapter.replaced:
             weight = self.adapter.replaced[name]
         return weight.to(dtype or self.stored_dtype(name)).contiguous()
 
@@ -188,6 +216,21 @@ def open_merged(folder: Path, adapter: Adapter | None) -> Merged:
                 fix="give --base_model the model the adapter was trained on",
             )
     return merged
+
+
+def check_untied(merged: Merged, *, tied: bool) -> None:
+    """Refuse an adapter on the embedding where the output head is tied to it, for a format that holds one for both.
+
+    PEFT trains one of the two: after the training they differ.
+    """
+    ends = sorted(name for name in merged.changed if name.endswith(_ENDS))
+    if ends and tied and merged.adapter:
+        raise UserError(
+            f"the adapter changes {ends[0]}, which this base uses as embedding and as output head",
+            where=str(merged.adapter.folder),
+            why="after the training the two differ, and the merged model would hold one of them for both",
+            fix="export adapter, or train without the embedding and the output head",
+        )
 
 
 def _refuse_quantised(folder: Path) -> None:

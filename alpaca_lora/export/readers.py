@@ -74,8 +74,12 @@ class Transformers:
         return len(self._chat(instruction, tokenize=True, return_dict=False))
 
     def _chat(self, instruction: str, **options: Any) -> Any:
+        """Render a question; what has no template, or one that cannot be rendered, gives nothing."""
         messages = [{"role": "user", "content": instruction}]
-        return self._tokenizer.apply_chat_template(messages, add_generation_prompt=True, **options)
+        try:
+            return self._tokenizer.apply_chat_template(messages, add_generation_prompt=True, **options)
+        except Exception:  # Jinja's, transformers', and whatever the template's own Python meets
+            return ""
 
     def follow(self, ids: Sequence[int], answer: Sequence[int]) -> Tensor:
         return follow(self._model, ids, answer)

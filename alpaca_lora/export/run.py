@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-import errno
+import os
 import shutil
 from collections.abc import Callable, Generator
 from contextlib import contextmanager
@@ -13,11 +13,13 @@ from rich.progress import BarColumn, DownloadColumn, Progress, TextColumn, TimeR
 
 from alpaca_lora.errors import UserError
 from alpaca_lora.export.adapter_folder import adapter_bytes, write_adapter_folder
+from alpaca_lora.export.disk import check_disk, ended_by_disk
 from alpaca_lora.export.gguf_lora import check_gguf_lora, gguf_lora_bytes, write_gguf_lora
 from alpaca_lora.export.gguf_model import gguf_bytes, write_gguf
 from alpaca_lora.export.hf import hf_bytes, write_hf
 from alpaca_lora.export.kinds import find_export
-from alpaca_lora.export.merge import DTYPES, Merged
+from alpaca_lora.export.llama_cpp import check_llama_cpp
+from alpaca_lora.export.merge import DTYPES, Merged, check_untied
 from alpaca_lora.export.meta import check_meta, write_meta
 from alpaca_lora.export.ollama import go_template, write_modelfile
 from alpaca_lora.export.push import check_push, push_folder
@@ -33,13 +35,11 @@ from alpaca_lora.export.settings import (
     TargetConfig,
     VerifyConfig,
 )
-from alpaca_lora.export.source import Advance, Source, open_source
+from alpaca_lora.export.source import Advance, Source, open_source, text_config
 from alpaca_lora.export.verify import check_memory, verify_export
 from alpaca_lora.training.checkpoint import write_folder
 
 _GB = 10**9
-_COMPANION_BYTES = 50 * 10**6
-"""Room for tokenizer, config and card beside the weights."""
 
 Write = Callable[[Path, Advance], None]
 
@@ -49,6 +49,7 @@ def export_hf(config: HfExportConfig, console: Console | None = None) -> Path:
     if config.push_to_hub:
         check_push(config.push_to_hub)
     source, console = _open(config.source, config.target, console)
+    check_untied(source.merged, tied=text_config(source).tie_word_embeddings)
     dtype = DTYPES.get(config.dtype)
     folder = _export(
         source, config.target, console, hf_bytes(source.merged, dtype),
@@ -84,7 +85,9 @@ def export_meta(config: MetaExportConfig, console: Console | None = None) -> Pat
 
 def export_gguf(config: GgufExportConfig, console: Console | None = None) -> Path:
     """Export the merged model as one GGUF file."""
+    _need_llama_cpp(config.target)
     source, console = _open(config.source, config.target, console)
+    check_untied(source.merged, tied=text_config(source).tie_word_embeddings)
     name = f"{source.name}-{config.outtype.upper()}.gguf"
     return _export(
         source, config.target, console, gguf_bytes(source, source.merged, config.outtype),
@@ -94,19 +97,23 @@ def export_gguf(config: GgufExportConfig, console: Console | None = None) -> Pat
 
 def export_gguf_lora(config: GgufLoraExportConfig, console: Console | None = None) -> Path:
     """Export the adapter alone as a GGUF file."""
+    _need_llama_cpp(config.target)
     source, console = _open(config.source, config.target, console)
     check_gguf_lora(source)
     return _export(
         source, config.target, console, gguf_lora_bytes(source),
         lambda folder, advance: write_gguf_lora(source, folder / f"{source.name}-LORA-F32.gguf", advance),
+        scratch=_scratch(source),
     )  # fmt: skip
 
 
 def export_ollama(config: OllamaExportConfig, console: Console | None = None) -> Path:
     """Export a Modelfile with the GGUF files that it names."""
+    _need_llama_cpp(config.target)
     source, console = _open(config.source, config.target, console)
     go_template(source)  # refused before gigabytes are written
     merged = source.merged if config.merged else Merged(source.merged.base, None)
+    check_untied(merged, tied=text_config(source).tie_word_embeddings)
     weights = f"{source.name if config.merged else source.base_name}-{config.outtype.upper()}.gguf"
     adapter = None if config.merged else f"{source.name}-LORA-F32.gguf"
 
@@ -119,7 +126,12 @@ def export_ollama(config: OllamaExportConfig, console: Console | None = None) ->
     if not config.merged:
         check_gguf_lora(source)
     size = gguf_bytes(source, merged, config.outtype) + (0 if config.merged else gguf_lora_bytes(source))
-    return _export(source, config.target, console, size, write)
+    return _export(source, config.target, console, size, write, scratch=0 if config.merged else _scratch(source))
+
+
+def _scratch(source: Source) -> int:
+    """Give the bytes of the base's file, in float32, that an adapter's file is tried on."""
+    return gguf_bytes(source, Merged(source.merged.base, None), "f32")
 
 
 def verify(path: str, config: VerifyConfig, console: Console | None = None) -> None:
@@ -140,10 +152,15 @@ def verify(path: str, config: VerifyConfig, console: Console | None = None) -> N
     _line(console, f"verified {path}: it is the trained model within the limits; record {record.name}")
 
 
+def _need_llama_cpp(target: TargetConfig) -> None:
+    if target.verify:
+        check_llama_cpp()
+
+
 def _open(source: SourceConfig, target: TargetConfig, console: Console | None) -> tuple[Source, Console]:
-    console, output = console or Console(), Path(target.output).expanduser()
     if not target.output:
         raise UserError("no output folder given", fix="--output FOLDER")
+    console, output = console or Console(), _output(target)
     if output.exists() and (not output.is_dir() or any(output.iterdir())):
         raise UserError(
             f"{output} is not an empty folder", why="what lies there would be replaced or mixed with the export",
@@ -156,10 +173,16 @@ def _open(source: SourceConfig, target: TargetConfig, console: Console | None) -
     return found, console
 
 
-def _export(source: Source, target: TargetConfig, console: Console, size: int, write: Write) -> Path:
-    output = Path(target.output).expanduser()
+def _output(target: TargetConfig) -> Path:
+    """Give the output folder by its own name, where the user wrote `.` or `..`."""
+    return Path(os.path.abspath(Path(target.output).expanduser()))
+
+
+def _export(source: Source, target: TargetConfig, console: Console, size: int, write: Write, scratch: int = 0) -> Path:
+    """Write an export of `size` bytes; verifying it takes `scratch` more for a while."""
+    output = _output(target)
     output.parent.mkdir(parents=True, exist_ok=True)
-    _check_disk(output, size)
+    check_disk(output, size, scratch if target.verify else 0)
     failed: list[str] = []
 
     def fill(folder: Path) -> None:
@@ -227,24 +250,14 @@ def _whole(output: Path, size: int) -> Generator[None]:
         raise
     except BaseException as error:
         shutil.rmtree(_partial(output), ignore_errors=True)
-        if isinstance(error, OSError) and error.errno in (errno.ENOSPC, errno.EDQUOT, errno.EFBIG):
+        if reason := ended_by_disk(error):
             raise UserError(
-                f"the disk ended the writing: {error.strerror}",
+                f"the disk ended the writing: {reason}",
                 where=str(output.parent),
                 why=f"the export takes {size / _GB:.3g} GB; what was written of it is removed",
                 fix="free space, or give --output a place on another disk",
             ) from error
         raise
-
-
-def _check_disk(output: Path, size: int) -> None:
-    free = shutil.disk_usage(output.parent).free
-    if size + _COMPANION_BYTES > free:
-        raise UserError(
-            f"the export takes {size / _GB:.3g} GB, {free / _GB:.3g} GB are free",
-            where=str(output.parent),
-            fix="free space, give --output a place on another disk, or choose a smaller precision",
-        )
 
 
 @contextmanager

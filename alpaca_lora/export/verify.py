@@ -29,11 +29,14 @@ from alpaca_lora.model.lora import load_adapter
 _ANY = float("inf")
 _EXACT = Limits(1e-5, 1e-6, 2e-5)
 _LLAMA_CPP_EXACT = Limits(1e-4, 1e-5, 2e-4)
-_ROUNDED = {"float32": _EXACT, "float16": Limits(5e-3, 1e-4, 0.1), "bfloat16": Limits(3e-2, 2e-3, 0.5)}
+_HALF, _BRAIN = Limits(0.01, 1e-4, 0.1), Limits(0.1, 2e-3, 0.5)
+"""float16 keeps 11 bits of each weight, bfloat16 8."""
+
+_ROUNDED = {"float32": _EXACT, "float16": _HALF, "bfloat16": _BRAIN}
 _TRAINED = {
     "f32": _LLAMA_CPP_EXACT,
-    "f16": Limits(5e-3, 1e-4, 0.1),
-    "bf16": Limits(3e-2, 2e-3, 0.5),
+    "f16": _HALF,
+    "bf16": _BRAIN,
     "q8_0": Limits(_ANY, 0.02, _ANY),
     "q6_k": Limits(_ANY, 0.05, _ANY),
     "q5_k_m": Limits(_ANY, 0.2, _ANY),
@@ -42,7 +45,7 @@ _TRAINED = {
 }
 """How far a GGUF file may be from the trained model. Rounding is what was asked for: coarse types have wide limits."""
 
-_OWN = {"f16": Limits(5e-3, 1e-4, 0.1), "bf16": Limits(3e-2, 2e-3, 0.5)}
+_OWN = {"f16": _HALF, "bf16": _BRAIN}
 _OWN_QUANTISED = Limits(0.15, 0.02, 1.0)
 """How far llama.cpp may be from the file's own weights: it rounds activations too, to 16 or to 8 bits."""
 
@@ -81,7 +84,7 @@ def check_memory(source: Source) -> None:
     if needed > free:
         raise UserError(
             f"verifying needs {needed:.1f} GiB for the trained model in float32, {free:.1f} GiB are free",
-            fix="free memory; or write with --verify False, and run alpaca-lora verify on a larger machine",
+            fix="free memory; or write with --verify=False, and run alpaca-lora verify on a larger machine",
         )
 
 
