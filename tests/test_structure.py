@@ -78,6 +78,7 @@ LAYERS = {
     "export/llama_cpp": 5,
     "export/compare": 5,
     "export/kinds": 5,
+    "export/weights": 5,
     "export/verify": 6,
     "export/report": 6,
     "export/run": 6,

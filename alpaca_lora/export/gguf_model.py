@@ -4,10 +4,9 @@ from __future__ import annotations
 
 import hashlib
 import re
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from contextlib import closing
 from pathlib import Path
-from typing import Any
 
 import gguf
 import numpy as np
@@ -228,13 +227,11 @@ def adapter_sha256(source: Source) -> str:
         return hashlib.file_digest(file, "sha256").hexdigest()
 
 
-def read_gguf(source: Source, path: Path) -> dict[str, Tensor]:
-    """Read a file's tensors under their Hugging Face names, float32, dequantised by the gguf package."""
-    reader = GGUFReader(str(path))
-    found: dict[str, Any] = {tensor.name: tensor for tensor in reader.tensors}
-    weights: dict[str, Tensor] = {}
-    for name, target in gguf_names(source, source.merged).items():
-        values = torch.from_numpy(np.array(gguf.quants.dequantize(found[target].data, found[target].tensor_type)))
-        heads = heads_of(source, target)
-        weights[name] = values.float() if heads is None else rotate_back(values.float(), heads)
-    return weights
+def read_gguf(source: Source, path: Path) -> Iterator[tuple[str, Tensor]]:
+    """Yield a file's tensors by their Hugging Face names, float32, dequantised by the gguf package."""
+    names = {target: name for name, target in gguf_names(source, source.merged).items()}
+    for tensor in GGUFReader(str(path)).tensors:
+        if tensor.name in names:
+            values = torch.from_numpy(np.array(gguf.quants.dequantize(tensor.data, tensor.tensor_type))).float()
+            heads = heads_of(source, tensor.name)
+            yield names[tensor.name], values if heads is None else rotate_back(values, heads)

@@ -32,7 +32,7 @@ def check_llama_cpp() -> None:
     if find_spec("xllamacpp") is None:
         raise UserError(
             "verifying a GGUF file needs llama.cpp's Python binding",
-            fix="pip install 'alpaca-lora[gguf]', or --verify False to write it unverified",
+            fix="pip install 'alpaca-lora[gguf]', or --verify=False to write it unverified",
         )
 
 
@@ -46,11 +46,7 @@ class LlamaCpp:
     gives_logits = False
 
     def __init__(self, path: Path, vocabulary: int = 0, *, lora: Path | None = None, context: int = 0) -> None:
-        if find_spec("xllamacpp") is None:
-            raise UserError(
-                "verifying a GGUF file needs llama.cpp's Python binding",
-                fix="pip install 'alpaca-lora[gguf]', or --verify=False to write it unverified",
-            )
+        check_llama_cpp()
         xllamacpp: Any = import_module("xllamacpp")
         self.name = f"llama.cpp (xllamacpp {version('xllamacpp')})"
         self._vocabulary = vocabulary
@@ -110,10 +106,9 @@ class LlamaCpp:
                 scores[place, entry["id"]] = -torch.inf if logprob is None else logprob  # JSON has no infinity
         return scores
 
-    def answer(self, instruction: str, context: str = "") -> str:
+    def answer(self, instruction: str) -> str:
         """Answer one question through the file's chat template, greedily."""
-        message = {"role": "user", "content": instruction} | ({"input": context} if context else {})
-        reply = self._ask("/v1/chat/completions", messages=[message], temperature=0, max_tokens=64)
+        reply = self._ask("/v1/chat/completions", messages=_messages(instruction), temperature=0, max_tokens=64)
         return str(reply["choices"][0]["message"]["content"])
 
     def _ask(self, path: str, **body: Any) -> dict[str, Any]:

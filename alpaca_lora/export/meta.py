@@ -7,6 +7,7 @@ Names, splits and sizes are those that Meta's published readers ask for (github.
 from __future__ import annotations
 
 import json
+from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -272,3 +273,14 @@ def _read(source: Source, tensor: MetaTensor, dtype: torch.dtype | None) -> Tens
         return merged.base.read(_EMBEDDING).to(dtype or merged.stored_dtype(_EMBEDDING))
     weight = merged.read(tensor.origin, dtype)
     return unpermute(weight, tensor.heads) if tensor.heads else weight
+
+
+def read_meta(source: Source, folder: Path) -> Iterator[tuple[str, Tensor]]:
+    """Yield the tensors of an export by their Hugging Face names, its shards joined, q and k in transformers' order."""
+    paths = sorted(folder.glob("consolidated.*.pth"))
+    shards: list[dict[str, Tensor]] = [torch.load(path, mmap=True, weights_only=True) for path in paths]
+    for tensor in meta_tensors(source.config, bpe=is_byte_level(source.tokenizer)):
+        parts = [shard[tensor.name] for shard in shards]
+        whole = parts[0] if tensor.split is None else torch.cat(parts, tensor.split)
+        if tensor.origin in source.merged.shapes:  # not the copy that stands for a tied head
+            yield tensor.origin, permute(whole, tensor.heads) if tensor.heads else whole

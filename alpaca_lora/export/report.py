@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from dataclasses import asdict
 from datetime import UTC, datetime
 from math import isfinite
 from pathlib import Path
@@ -28,6 +29,13 @@ def print_verification(verification: Verification, console: Console) -> None:
         if ties:
             shown = ", ".join(ties[:6]) + (f" and {len(ties) - 6} more" if len(ties) > 6 else "")
             _print(console, f"        another token is likeliest, within the limit: {shown}")
+    if weights := verification.weights:
+        low, high = weights.shares
+        shares = f"{low:.2%} to {high:.2%}" if weights.changed else "none to be found"
+        _print(
+            console, f"weights {weights.tensors} tensors, rounded by {weights.rounding:.2g} (limit {weights.limit:.2g})"
+        )
+        _print(console, f"        of what was trained into {weights.changed} of them the export holds {shares}")
     for note in verification.notes:
         _print(console, f"note    {note}")
     for fault in verification.faults:
@@ -85,6 +93,7 @@ def write_record(verification: Verification, source: Source) -> Path:
         "adapter_sha256": adapter_sha256(source),
         "prompt_template": source.prompt.name if "/" not in source.prompt.name else Path(source.prompt.name).name,
         "comparisons": [comparison.record() for comparison in verification.comparisons],
+        "weights": asdict(verification.weights) if verification.weights else None,
         "measured": [comparison.record() for comparison in verification.measured],
         "notes": verification.notes,
     }

@@ -46,8 +46,7 @@ Write = Callable[[Path, Advance], None]
 
 def export_hf(config: HfExportConfig, console: Console | None = None) -> Path:
     """Export the merged model as a Hugging Face folder."""
-    if config.push_to_hub:
-        check_push(config.push_to_hub)
+    _may_push(config.push_to_hub, config.target)
     source, console = _open(config.source, config.target, console)
     check_untied(source.merged, tied=text_config(source).tie_word_embeddings)
     dtype = DTYPES.get(config.dtype)
@@ -62,8 +61,7 @@ def export_hf(config: HfExportConfig, console: Console | None = None) -> Path:
 
 def export_adapter(config: AdapterExportConfig, console: Console | None = None) -> Path:
     """Export the adapter as PEFT and its users want it: without the run's checkpoints, with a base that others have."""
-    if config.push_to_hub:
-        check_push(config.push_to_hub)
+    _may_push(config.push_to_hub, config.target)
     source, console = _open(config.source, config.target, console)
     folder = _export(
         source, config.target, console, adapter_bytes(source),
@@ -268,6 +266,16 @@ def _progress(console: Console, size: int) -> Generator[Advance]:
     with Progress(*columns, console=console, transient=True, disable=not console.is_terminal) as progress:
         task = progress.add_task("writing", total=size)
         yield lambda written: progress.advance(task, written)
+
+
+def _may_push(repo_id: str | None, target: TargetConfig) -> None:
+    """Ask before anything long is done whether an upload is allowed."""
+    if repo_id and not target.verify:
+        raise UserError(
+            "--push_to_hub uploads what was verified, and --verify=False forbids that", fix="leave one of them out"
+        )
+    if repo_id:
+        check_push(repo_id)
 
 
 def _push(folder: Path, repo_id: str | None, console: Console) -> Path:

@@ -22,6 +22,7 @@ from alpaca_lora.export.ollama import modelfile_faults
 from alpaca_lora.export.probes import FOLLOWED, Probe, follow, make_probes
 from alpaca_lora.export.readers import MetaReader, Reader, Transformers, float32_of, open_adapter, open_hf
 from alpaca_lora.export.source import Source, text_config
+from alpaca_lora.export.weights import WeightCheck, check_weights, merge_faults
 from alpaca_lora.model.device import free_memory_gib, pick_device
 from alpaca_lora.model.load import load_base_model
 from alpaca_lora.model.lora import load_adapter
@@ -55,6 +56,7 @@ class Verification:
     """What was compared, and what came of it.
 
     Attributes:
+        weights: what was found in the exported tensors; None for an adapter's own file.
         measured: comparisons that are shown and recorded, and have no limit.
         other_faults: what is wrong beside the numbers, a line each.
         notes: what a reader of the numbers should know.
@@ -62,6 +64,7 @@ class Verification:
 
     export: Export
     comparisons: list[Comparison]
+    weights: WeightCheck | None = None
     measured: list[Comparison] = field(default_factory=list[Comparison])
     other_faults: list[str] = field(default_factory=list[str])
     notes: list[str] = field(default_factory=list[str])
@@ -69,7 +72,8 @@ class Verification:
     @property
     def faults(self) -> list[str]:
         """Say in a line each what is outside its limit."""
-        return [*(fault for comparison in self.comparisons for fault in comparison.faults), *self.other_faults]
+        compared = [fault for comparison in self.comparisons for fault in comparison.faults]
+        return [*self.other_faults, *(self.weights.faults if self.weights else []), *compared]
 
 
 def memory_gib(source: Source) -> float:
@@ -94,14 +98,15 @@ def verify_export(export: Export, source: Source, console: Console) -> Verificat
     Loads one model at a time: the trained one answers all questions first, then the export is put the same.
     """
     check_memory(source)
-    probes = _ask_trained(source, console)
+    probes, faults = _ask_trained(source, console)
+    weights = check_weights(export, source)
     if export.kind in ("gguf", "gguf-lora"):
         comparisons = _compare_gguf(export, source, probes, console)
     else:
         reader = _open_folder(export, source)
         limits = _EXACT if export.kind == "adapter" else _ROUNDED[export.precision]
         comparisons = [compare(reader, probes, "the trained model", limits, console)]
-    verification = Verification(export, comparisons)
+    verification = Verification(export, comparisons, weights, other_faults=faults)
     if export.modelfile:
         verification.other_faults.extend(modelfile_faults(export.modelfile, probes))
     if source.adapter.quantization != "none":
@@ -117,12 +122,14 @@ def _open_folder(export: Export, source: Source) -> Reader:
     return open_hf(export.path, trust_remote_code="auto_map" in source.settings)
 
 
-def _ask_trained(source: Source, console: Console) -> list[Probe]:
+def _ask_trained(source: Source, console: Console) -> tuple[list[Probe], list[str]]:
+    """Put the questions to base and adapter as they were trained; then see whether PEFT merges them as this package."""
     model = load_adapter(load_base_model(float32_of(source), source.place), source.adapter.folder, "trained").eval()
     probes = make_probes(model, source.tokenizer, source.prompt, console)
+    faults = merge_faults(model.merge_and_unload(), source)
     del model
     gc.collect()
-    return probes
+    return probes, faults
 
 
 def _context(probes: list[Probe]) -> int:
@@ -153,13 +160,12 @@ def _compare_gguf(export: Export, source: Source, probes: list[Probe], console: 
 
 def _ask_own_weights(path: Path, source: Source, probes: list[Probe]) -> list[Probe]:
     """Put the questions, and the trained model's answers, to a model made of the file's dequantised weights."""
-    model: Any = AutoModelForCausalLM.from_config(source.config, dtype=torch.float32)
-    weights = read_gguf(source, path)
-    missing, _ = model.load_state_dict(weights, strict=False, assign=True)
-    model.tie_weights()
-    model.eval()
-    if set(missing) - {"lm_head.weight"}:
-        raise UserError(f"the file lacks {len(missing)} tensors, first {missing[0]}", where=str(path))
+    model: Any = AutoModelForCausalLM.from_config(source.config, dtype=torch.float32).eval().requires_grad_(False)
+    own = dict(model.named_parameters())
+    for name, weight in read_gguf(source, path):
+        own.pop(name).copy_(weight)
+    if own:
+        raise UserError(f"the file lacks {len(own)} tensors, first {min(own)}", where=str(path), fix="export it again")
     return [replace(probe, logits=follow(model, probe.ids, probe.answer)) for probe in probes]
 
 
