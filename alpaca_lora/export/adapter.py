@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import math
 import re
+from collections.abc import Generator
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -66,23 +67,32 @@ class LoraLayer:
     def merge(self, weight: Tensor, dtype: torch.dtype = torch.float32) -> Tensor:
         """Give the merged weight (arXiv 2106.09685, with a magnitude arXiv 2402.09353), computed in float32, cast once.
 
-        Some rows at a time, in one piece of memory: fresh float32 copies of whole matrices cost more than the products.
-
         Args:
             weight: float (out features, in features), or (rows, width) of an embedding.
         """
+        merged, first = torch.empty(weight.shape, dtype=dtype), 0
+        for part in self.merged_rows(weight, dtype):
+            merged[first : first + len(part)] = part
+            first += len(part)
+        return merged
+
+    def merged_rows(self, weight: Tensor, dtype: torch.dtype) -> Generator[Tensor]:
+        """Yield the merged weight some rows at a time, each valid until the next is asked for.
+
+        They are computed in one piece of memory that the processor's cache holds: fresh float32 copies of whole
+        matrices cost several times the products.
+        """
         left, right = (self.down.t(), self.up.t()) if self.is_embedding else (self.up, self.down)
-        merged = torch.empty(weight.shape, dtype=dtype)
         rows = max(1, _BLOCK // weight.shape[1])
         scratch = torch.empty(min(rows, len(weight)), weight.shape[1])
+        cast = torch.empty_like(scratch, dtype=dtype)
         for first in range(0, len(weight), rows):
             part = scratch[: len(weight) - first]
             part.copy_(weight[first : first + rows]).addmm_(left[first : first + rows], right, alpha=self.scaling)
             if self.magnitude is not None:
                 length = torch.linalg.vector_norm(part, dim=1)
                 part.mul_((self.magnitude[first : first + rows] / length)[:, None])
-            merged[first : first + rows] = part
-        return merged
+            yield cast[: len(part)].copy_(part)
 
 
 @dataclass(frozen=True)

@@ -1,10 +1,12 @@
-"""The merged model as a Hugging Face folder, written tensor by tensor: memory holds one of them, never the model."""
+"""The merged model as a Hugging Face folder, written some rows at a time: memory never holds the model."""
 
 from __future__ import annotations
 
 import json
+import os
 import shutil
 from collections.abc import Sequence
+from concurrent.futures import Future, ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
 
@@ -17,6 +19,7 @@ from alpaca_lora.export.source import Advance, Source
 
 _CODES = {torch.float64: "F64", torch.float32: "F32", torch.float16: "F16", torch.bfloat16: "BF16"}
 _ALIGNMENT = 8
+_FLUSHED_BYTES = 256 * 2**20
 
 
 def hf_bytes(merged: Merged, dtype: torch.dtype | None) -> int:
@@ -77,13 +80,21 @@ def write_safetensors(
         header[name] = {"dtype": code, "shape": merged.shapes[name], "data_offsets": [begin, end]}
     text = json.dumps(header, separators=(",", ":")).encode()
     text += b" " * (-len(text) % _ALIGNMENT)
-    with path.open("wb") as file:
+    with path.open("wb") as file, ThreadPoolExecutor(max_workers=1) as pool:
         file.write(len(text).to_bytes(8, "little"))
         file.write(text)
+        flushed = 0
+        flushing: Future[Any] = pool.submit(bool)
         for name in names:
-            content = tensor_bytes(merged.read(name, dtype))
-            file.write(content)
-            advance(len(content))
+            for part in merged.parts(name, dtype):
+                content = tensor_bytes(part)
+                file.write(content)
+                advance(len(content))
+            # The disk writes while the next tensors are computed, instead of all at the end.
+            if flushing.done() and file.tell() - flushed > _FLUSHED_BYTES:
+                flushing.result()
+                flushed, flushing = file.tell(), pool.submit(os.fsync, file.fileno())
+        flushing.result()
 
 
 def tensor_bytes(tensor: Tensor) -> memoryview:

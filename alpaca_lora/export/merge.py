@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -178,6 +179,13 @@ class Merged:
     def stored_dtype(self, name: str) -> torch.dtype:
         """Give the precision a tensor has in the base."""
         return self.base.tensors[name].dtype
+
+    def parts(self, name: str, dtype: torch.dtype | None = None) -> Iterator[Tensor]:
+        """Yield what `read` gives in pieces, some rows at a time, each valid until the next is asked for."""
+        if self.adapter and name in self.adapter.layers:
+            yield from self.adapter.layers[name].merged_rows(self.base.read(name), dtype or self.stored_dtype(name))
+        else:
+            yield self.read(name, dtype)
 
     def read(self, name: str, dtype: torch.dtype | None = None) -> Tensor:
         """Give one tensor of the merged model, cast once, from float32 where the adapter adds to it.

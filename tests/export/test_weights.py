@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -97,6 +97,9 @@ def test_a_weight_a_little_too_large_is_seen_in_bfloat16(source: Source, tmp_pat
     class Scaled(Merged):
         def read(self, name: str, dtype: torch.dtype | None = None) -> Tensor:
             return super().read(name, dtype) * (1.02 if name == Q_PROJ else 1)
+
+        def parts(self, name: str, dtype: torch.dtype | None = None) -> Iterator[Tensor]:
+            yield self.read(name, dtype)
 
     assert write(tmp_path / "right", source.merged) == []
     faults = write(tmp_path / "wrong", Scaled(source.merged.base, source.adapter))
