@@ -11,10 +11,12 @@ from typing import Any
 import pytest
 
 from alpaca_lora import config
+from alpaca_lora.export import settings
 from alpaca_lora.options import flatten
 
 PACKAGE = Path(config.__file__).parent
-CONFIGS = [thing for thing in vars(config).values() if dataclasses.is_dataclass(thing)]
+FILES = [Path(str(module.__file__)) for module in (config, settings)]
+CONFIGS = [thing for module in (config, settings) for thing in vars(module).values() if dataclasses.is_dataclass(thing)]
 VERB_CONFIGS = [
     thing
     for thing in CONFIGS
@@ -63,14 +65,16 @@ def test_the_configs_are_found() -> None:
 def test_every_option_is_read_outside_the_settings() -> None:
     read: set[str] = set()
     for path in PACKAGE.rglob("*.py"):
-        if path != Path(config.__file__):
+        if path not in FILES:
             read |= _attributes_read(path.read_text(encoding="utf-8"))
     flags = {flag for owner in CONFIGS for flag in _flags(owner)}
     assert sorted(flags - read) == []
 
 
 def test_every_option_is_documented() -> None:
-    documented = _documented(Path(config.__file__).read_text(encoding="utf-8"))
+    documented: dict[str, set[str]] = {}
+    for path in FILES:
+        documented |= _documented(path.read_text(encoding="utf-8"))
     missing = [
         f"{owner.__name__}.{field.name}"
         for owner in CONFIGS
