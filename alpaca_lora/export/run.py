@@ -204,9 +204,11 @@ def _export(source: Source, target: TargetConfig, console: Console, size: int, w
         raise _set_aside(output, failed) from None
     files = sorted(path.name for path in output.iterdir())
     written = sum(path.stat().st_size for path in output.iterdir()) / _GB
-    _line(console, f"wrote   {output}: {', '.join(files)}; {written:.3g} GB")
+    _line(console, f"wrote   {target.output}: {', '.join(files)}; {written:.3g} GB")
     if target.verify:
-        _line(console, f"verified: reloaded, and within its limits of the trained model; {output / RECORD}")
+        _line(
+            console, f"verified: reloaded, and within its limits of the trained model; {Path(target.output) / RECORD}"
+        )
     else:
         _line(
             console, f"NOT VERIFIED, as asked; to do so: alpaca-lora verify {output} --adapter {source.adapter.folder}"
