@@ -25,7 +25,7 @@ from alpaca_lora.training.runlog import versions
 _EXTRAS = {
     "quant": ("bitsandbytes",),
     "ui": ("gradio",),
-    "gguf": ("gguf", "xllamacpp"),
+    "gguf": ("xllamacpp",),
     "data": ("datasets", "pyarrow"),
     "eval": ("lm_eval",),
     "track": ("tensorboard", "wandb", "trackio"),
