@@ -191,7 +191,7 @@ def test_pickled_weights_are_fetched_where_nothing_else_is(online: dict[str, Any
 
 def test_adapters_arrive_as_safetensors_or_else_pickled(online: dict[str, Any], client: Client) -> None:
     assert sorted(files_of(online["adapter"])) == ["README.md", "adapter_config.json", "adapter_model.safetensors"]
-    assert sorted(files_of(online["old adapter"])) == ["adapter_config.json", "adapter_model.bin"]
+    assert sorted(files_of(online["old adapter"])) == ["README.md", "adapter_config.json", "adapter_model.bin"]
     assert online["adapter"][1] == client.hub.repos["models/lab/adapter"].commit
     assert len(client.hub.downloads("adapter_model.bin")) == 1
 
