@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import sys
 from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
@@ -17,10 +18,11 @@ from alpaca_lora.data.examples import Turn
 from alpaca_lora.data.prompts import Prompt
 from alpaca_lora.data.segments import special_pattern
 from alpaca_lora.data.tokens import encode_prompt
+from alpaca_lora.errors import UserError
 from alpaca_lora.inference.generate import context_length, generate_ids
 
 FOLLOWED = 64
-"""Tokens of each answer that are compared."""
+"""Tokens of each answer that are compared; fewer where the context ends."""
 
 _LONG = "Summarise what follows in one sentence. "
 _LONG_SENTENCE = (
@@ -49,8 +51,8 @@ class Probe:
         ids: the prompt as training encoded it, BOS included where the tokenizer adds it.
         plain: special tokens written in `text` must not act: a user wrote them.
         can_be_text: whether a program given `text` can come to `ids`: not where the template writes special tokens too.
-        answer: the trained model's greedy continuation, `FOLLOWED` ids, end-of-sequence and what follows it included.
-        logits: float32 (FOLLOWED, vocabulary), the trained model's, at each token of the answer.
+        answer: the trained model's greedy continuation, end-of-sequence and what follows it included.
+        logits: float32 (tokens of the answer, vocabulary), the trained model's, at each token of the answer.
     """
 
     name: str
@@ -64,31 +66,41 @@ class Probe:
 
 
 def make_probes(model: Any, tokenizer: Any, prompt: Prompt, console: Console) -> list[Probe]:
-    """Ask the trained model every question that fits its context."""
+    """Ask the trained model every question that fits its context; follow the answer as far as it fits.
+
+    Raises:
+        UserError: not one question fits, so nothing could be compared.
+    """
     encoder, special = TextEncoder(tokenizer), special_pattern(tokenizer)
     probes: list[Probe] = []
+    quiet = not console.is_terminal
+    room = context_length(model) or sys.maxsize
     for name, (instruction, context) in track(
-        QUESTIONS.items(), "asking the trained model", console=console, transient=True
+        QUESTIONS.items(), "asking the trained model", console=console, transient=True, disable=quiet
     ):
         turn = Turn(instruction, context, "")
         segments = prompt.render([turn], "", open_ended=True)
         bos = encoder.bos if segments and segments[0].is_markup and segments[0].text == encoder.bos else ""
         ids = encode_prompt(encoder, prompt, [turn])
-        room = context_length(model)
-        if room and len(ids) + FOLLOWED > room:
+        if len(ids) >= room:
             continue
         markup = any(segment.is_markup for segment in segments[1 if bos else 0 :])
         written = special.search(instruction + context) is not None
         text = "".join(segment.text for segment in segments).removeprefix(bos)
-        answer = greedy(model, ids)
+        answer = greedy(model, ids, min(FOLLOWED, room - len(ids)))
         logits = follow(model, ids, answer)
         probes.append(Probe(name, (instruction, context), text, ids, written, not (markup and written), answer, logits))
+    if not probes:
+        raise UserError(
+            f"the model reads {room} tokens, too few for any of the questions that exports are compared on",
+            fix="--verify=False writes it unverified",
+        )
     return probes
 
 
-def greedy(model: Any, ids: Sequence[int]) -> list[int]:
-    """Give the model's likeliest continuation of `FOLLOWED` tokens, whatever ends an answer."""
-    sampling = SamplingConfig(max_new_tokens=FOLLOWED)
+def greedy(model: Any, ids: Sequence[int], tokens: int) -> list[int]:
+    """Give the model's likeliest continuation, whatever ends an answer."""
+    sampling = SamplingConfig(max_new_tokens=tokens)
     return [int(token) for (token,) in generate_ids(model, [ids], sampling, frozenset()) if token is not None]
 
 

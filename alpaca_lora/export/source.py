@@ -84,6 +84,8 @@ def open_source(config: SourceConfig, name: str | None = None) -> Source:
     architecture = load_model_config(config, place)
     _check_rows(tokenizer, merged, architecture, place)
     named = name or Path(config.adapter).expanduser().absolute().name
+    if Path(named).name != named:
+        raise UserError(f"--name is {named!r}, and files are named by it", fix="give a name without slashes")
     return Source(place, adapter, merged, settings, architecture, tokenizer, prompt, named, notes + mended)
 
 

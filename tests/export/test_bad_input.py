@@ -248,3 +248,14 @@ def test_what_a_killed_export_left_is_replaced(export: Any, models: Path, tmp_pa
     assert export("hf", models / "base", models / "adapter", "--verify=False")[0] == 0
     assert [path.name for path in (tmp_path / "out").iterdir()] == ["model"]
     assert not (tmp_path / "out" / "model" / "old.safetensors").exists()
+
+
+def test_a_name_is_no_path(export: Any, base: Path, adapter: Path) -> None:
+    _assert_refused(export("gguf", base, adapter, "--name", "a/b"), "--name is 'a/b'", adapter.parent / "out")
+
+
+def test_a_context_too_short_for_any_question_is_no_verification(export: Any, models: Path, tmp_path: Path) -> None:
+    """An export that was compared on nothing must not count as compared."""
+    base = write_base(tmp_path / "short", max_position_embeddings=32)
+    trained = write_adapter(tmp_path / "mine", tiny_model(max_position_embeddings=32), str(base))
+    _assert_refused(export("hf", base, trained), "too few for any of the questions", tmp_path / "out")
