@@ -93,8 +93,10 @@ def demo(config: DemoConfig) -> None:
         f"held-out exact match over {len(questions)} questions: {before.share:.1%} before, {after.share:.1%} after",
         highlight=False,
     )
-    if find_spec("xllamacpp"):
-        console.rule("4. The same model in llama.cpp")
+    console.rule("4. The same model in llama.cpp")
+    if not find_spec("xllamacpp"):
+        console.print("left out: it needs llama.cpp's binding, pip install 'alpaca-lora[gguf]'", markup=False)
+    else:
         show_export(output_dir, [questions[index] for index in shown], console)
     console.print(f"{format_seconds(time.perf_counter() - began)} in all", highlight=False)
     console.rule("Next")

@@ -77,17 +77,11 @@ def _front_matter(source: Source) -> dict[str, Any]:
     if source.place.commit:
         front |= {"base_model": source.place.name, "base_model_relation": "finetune"}
     front["tags"] = ["alpaca-lora", "merged-lora"]
-    return front | _base_licence(source.place.folder / "README.md")
+    return front | _base_licence(source.card)
 
 
-def _base_licence(readme: Path) -> dict[str, Any]:
-    """Give the licence fields of the base's card; none where it has no card, or one that cannot be read."""
-    from huggingface_hub import metadata_load
-
-    try:
-        front: dict[str, Any] = metadata_load(readme) or {}
-    except (OSError, ValueError, yaml.YAMLError):
-        return {}
+def _base_licence(front: dict[str, Any]) -> dict[str, Any]:
+    """Give the licence fields of the base's card."""
     return {key: front[key] for key in _LICENCE_KEYS if _is_text(front.get(key))}
 
 

@@ -107,12 +107,21 @@ def _write_companions(source: Source, folder: Path, dtype: torch.dtype | None) -
     names = {kind: name for name, kind in DTYPES.items()}
     largest = max(source.merged.shapes, key=lambda name: torch.Size(source.merged.shapes[name]).numel())
     settings["dtype"] = names[dtype or source.merged.stored_dtype(largest)]
-    (folder / "config.json").write_text(json.dumps(settings, indent=2, ensure_ascii=False), encoding="utf-8")
-    source.tokenizer.save_pretrained(folder)
+    special = {"bos_token_id": source.tokenizer.bos_token_id, "pad_token_id": source.tokenizer.pad_token_id}
+    ends = source.end_ids[0] if len(source.end_ids) == 1 else source.end_ids
+    _write_json(folder / "config.json", settings | special | {"eos_token_id": ends})
     base = source.place.folder
-    copied = [base / "generation_config.json", base / "tokenizer.model", *source.licences]
-    copied += base.glob("*.py") if "auto_map" in settings else []
+    generation = base / "generation_config.json"
+    defaults = json.loads(generation.read_text(encoding="utf-8")) if generation.is_file() else {}
+    _write_json(folder / "generation_config.json", defaults | special | {"eos_token_id": ends})
+    source.tokenizer.save_pretrained(folder)
+    copied = [base / "tokenizer.model", *source.licences]
+    copied += base.glob("*.py") if source.trust_remote_code else []
     for path in copied:
         if path.is_file():
             shutil.copyfile(path, folder / path.name)
     (folder / "README.md").write_text(merged_card(source, dtype=settings["dtype"], kind="hf"), encoding="utf-8")
+
+
+def _write_json(path: Path, content: dict[str, Any]) -> None:
+    path.write_text(json.dumps(content, indent=2, ensure_ascii=False), encoding="utf-8")

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from dataclasses import dataclass, replace
 from pathlib import Path
 
@@ -31,6 +32,8 @@ class Export:
 
 def find_export(path: Path) -> Export:
     """Say what a file or folder holds; raise `UserError` where it is no export."""
+    if path.name == "Modelfile" and path.is_file():
+        path = path.parent
     if path.is_file() and path.suffix == ".gguf":
         return _gguf(path)
     if not path.is_dir():
@@ -54,7 +57,7 @@ def find_export(path: Path) -> Export:
 
 def named_files(modelfile: Path) -> list[Path]:
     """Give the files that a Modelfile's FROM and ADAPTER lines name, in that order."""
-    lines = modelfile.read_text(encoding="utf-8").splitlines()
+    lines = re.sub(r'""".*?"""', "", modelfile.read_text(encoding="utf-8"), flags=re.DOTALL).splitlines()
     return [modelfile.parent / line.split(maxsplit=1)[1] for line in lines if line.startswith(("FROM ", "ADAPTER "))]
 
 

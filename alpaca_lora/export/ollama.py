@@ -15,6 +15,10 @@ from alpaca_lora.export.probes import Probe
 from alpaca_lora.export.source import Source
 
 _SYSTEM, _QUESTION, _ANSWER = "\ue000system\ue000", "\ue000question\ue000", "\ue000answer\ue000"
+_SECOND = "\ue000second\ue000"
+_CONTEXT = 4096
+"""Tokens that Ollama makes room for at once: keys and values of a long context may need more memory than the file."""
+
 _FIELDS = {_SYSTEM: "{{ .System }}", _QUESTION: "{{ .Prompt }}", _ANSWER: "{{ .Response }}"}
 
 
@@ -24,29 +28,39 @@ def go_template(source: Source) -> str:
     Ollama adds BOS itself, and the end-of-turn after `.Response` in the history. A question's input belongs to the
     question there: the template's head without an input is used.
     """
-    plain = _rendered(source, "")
-    bos = str(source.tokenizer.bos_token) if adds_bos(source.tokenizer) else ""
-    with_system = _rendered(source, _SYSTEM)
-    body = plain.removeprefix(bos)
-    if _QUESTION not in body or _SYSTEM not in with_system:
+    body, with_system = _one_turn(source, ""), _one_turn(source, _SYSTEM)
+    if not body or _SYSTEM not in with_system:
         raise UserError(
             "this chat template cannot be said in Ollama's template language",
             where=source.prompt.name,
+            why="there a conversation is one text for each turn, repeated, and a system text before the first",
             fix="export gguf: llama.cpp reads the chat template as it is",
         )
-    head, tail = _around_system(with_system.removeprefix(bos), body)
+    head, tail = _around_system(with_system, body)
     text = _escape(body)
     if head or tail:
         text = "{{ if .System }}" + _escape(head + _SYSTEM + tail) + "{{ end }}" + text
     for mark, name in _FIELDS.items():
         text = text.replace(mark, name)
+    if '"""' in text:
+        raise UserError(
+            'the prompt holds """, which ends a text in a Modelfile', where=source.prompt.name, fix="export gguf"
+        )
     return text
 
 
-def _rendered(source: Source, system: str) -> str:
-    segments = source.prompt.render([Turn(_QUESTION, "", _ANSWER)], system, open_ended=False)
-    text = "".join(segment.text for segment in segments)
-    return text[: text.index(_ANSWER) + len(_ANSWER)] + end_token(source.prompt)
+def _one_turn(source: Source, system: str) -> str:
+    """Give all that a conversation of two turns holds before the second; empty where that begins otherwise."""
+    bos = str(source.tokenizer.bos_token) if adds_bos(source.tokenizer) else ""
+    turns = [Turn(_QUESTION, "", _ANSWER), Turn(_SECOND, "", "")]
+    text = _text(source, turns, system).removeprefix(bos)
+    head = _text(source, [Turn(_QUESTION, "", "")], "").removeprefix(bos).partition(_QUESTION)[0]
+    before = text.partition(_SECOND)[0]
+    return before.removesuffix(head) if before.endswith(head) and _QUESTION in before else ""
+
+
+def _text(source: Source, turns: list[Turn], system: str) -> str:
+    return "".join(segment.text for segment in source.prompt.render(turns, system, open_ended=True))
 
 
 def _around_system(with_system: str, body: str) -> tuple[str, str]:
@@ -68,9 +82,13 @@ def write_modelfile(source: Source, folder: Path, weights: str, adapter: str | N
     lines = [f"FROM ./{weights}", *([f"ADAPTER ./{adapter}"] if adapter else [])]
     lines += [f'TEMPLATE """{go_template(source)}"""']
     lines += [f"PARAMETER stop {json.dumps(stop, ensure_ascii=False)}" for stop in stops]
-    lines += [f"PARAMETER temperature {temperature:g}", f"PARAMETER num_ctx {context_tokens(source)}"]
-    lines += ['LICENSE """' + path.read_text(encoding="utf-8") + '"""' for path in source.licences]
+    lines += [f"PARAMETER temperature {temperature:g}", f"PARAMETER num_ctx {min(context_tokens(source), _CONTEXT)}"]
+    lines += ['LICENSE """' + _licence_text(path) + '"""' for path in source.licences]
     (folder / "Modelfile").write_text("\n".join(lines) + "\n", encoding="utf-8")
+
+
+def _licence_text(path: Path) -> str:
+    return path.read_text(encoding="utf-8", errors="replace").replace('"""', "'''")
 
 
 def _turn_heads(prompt: Prompt) -> list[str]:

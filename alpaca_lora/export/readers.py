@@ -64,6 +64,12 @@ class Transformers:
         self.name = name or f"transformers {transformers.__version__}"
         self._model, self._tokenizer = model, tokenizer
 
+    @property
+    def end_ids(self) -> set[int]:
+        """Give the ids at which `generate` stops."""
+        found = self._model.generation_config.eos_token_id
+        return set(found) if isinstance(found, list) else {found}
+
     def tokenize(self, text: str, *, plain: bool) -> list[int]:
         return list(self._tokenizer(text, split_special_tokens=plain)["input_ids"])
 
@@ -129,7 +135,7 @@ def float32_of(source: Source, quantization: Any = "none") -> ModelConfig:
     """Give the settings that load the base in float32, or with its matrices quantised and the rest in float32."""
     return ModelConfig(
         base_model=source.place.name, dtype="float32", quantization=quantization,
-        trust_remote_code="auto_map" in source.settings,
+        trust_remote_code=source.trust_remote_code,
     )  # fmt: skip
 
 

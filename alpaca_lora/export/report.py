@@ -7,6 +7,7 @@ from dataclasses import asdict
 from datetime import UTC, datetime
 from math import isfinite
 from pathlib import Path
+from typing import Any
 
 from rich.console import Console
 from rich.table import Table
@@ -19,6 +20,7 @@ from alpaca_lora.export.source import Source
 from alpaca_lora.export.verify import Verification
 
 RECORD = "verification.json"
+_SHARE_TOLD = 0.99
 
 
 def print_verification(verification: Verification, console: Console) -> None:
@@ -36,6 +38,10 @@ def print_verification(verification: Verification, console: Console) -> None:
             console, f"weights {weights.tensors} tensors, rounded by {weights.rounding:.2g} (limit {weights.limit:.2g})"
         )
         _print(console, f"        of what was trained into {weights.changed} of them the export holds {shares}")
+        if weights.exact and low < _SHARE_TOLD:
+            _print(
+                console, "        the rest is lost between the numbers this precision has; --dtype float32 keeps it all"
+            )
     for note in verification.notes:
         _print(console, f"note    {note}")
     for fault in verification.faults:
@@ -93,10 +99,16 @@ def write_record(verification: Verification, source: Source) -> Path:
         "adapter_sha256": adapter_sha256(source),
         "prompt_template": source.prompt.name if "/" not in source.prompt.name else Path(source.prompt.name).name,
         "comparisons": [comparison.record() for comparison in verification.comparisons],
-        "weights": asdict(verification.weights) if verification.weights else None,
+        "weights": _weights_record(verification),
         "measured": [comparison.record() for comparison in verification.measured],
         "notes": verification.notes,
     }
     path = export.folder / RECORD
     path.write_text(json.dumps(record, indent=1, ensure_ascii=False), encoding="utf-8")
     return path
+
+
+def _weights_record(verification: Verification) -> dict[str, Any] | None:
+    if verification.weights is None:
+        return None
+    return asdict(verification.weights) | {"exact": verification.weights.exact is not None}

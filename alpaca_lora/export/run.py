@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import os
 import shutil
+import signal
+import threading
 from collections.abc import Callable, Generator
 from contextlib import contextmanager
 from pathlib import Path
@@ -112,7 +114,7 @@ def export_ollama(config: OllamaExportConfig, console: Console | None = None) ->
     go_template(source)  # refused before gigabytes are written
     merged = source.merged if config.merged else Merged(source.merged.base, None)
     check_untied(merged, tied=text_config(source).tie_word_embeddings)
-    weights = f"{source.name if config.merged else source.base_name}-{config.outtype.upper()}.gguf"
+    weights = f"{source.name if config.merged else source.base_stem}-{config.outtype.upper()}.gguf"
     adapter = None if config.merged else f"{source.name}-LORA-F32.gguf"
 
     def write(folder: Path, advance: Advance) -> None:
@@ -140,7 +142,11 @@ def verify(path: str, config: VerifyConfig, console: Console | None = None) -> N
     _say(console, *source.notes)
     verification = verify_export(export, source, console)
     print_verification(verification, console)
-    record = write_record(verification, source)
+    try:
+        record = write_record(verification, source)
+    except OSError as error:
+        record = export.folder / RECORD
+        _say(console, f"the record was not written to {record}: {error.strerror}")
     if verification.faults:
         raise UserError(
             f"{path} is not the trained model: {_first(verification.faults)}",
@@ -222,7 +228,9 @@ class _DiffersError(Exception):
 
 def _set_aside(output: Path, faults: list[str]) -> UserError:
     """Keep what differs under a name that says so."""
-    failed = output.with_name(output.name + ".failed")
+    names = (output.with_name(f"{output.name}.failed{number}") for number in ("", *range(2, 1000)))
+    # An earlier failure's folder is replaced, anybody else's of that name is left alone.
+    failed = next(path for path in names if not path.exists() or (path / RECORD).is_file())
     shutil.rmtree(failed, ignore_errors=True)
     _partial(output).rename(failed)
     return UserError(
@@ -243,7 +251,12 @@ def _partial(output: Path) -> Path:
 
 @contextmanager
 def _whole(output: Path, size: int) -> Generator[None]:
-    """Leave nothing half-written behind, whatever ends the writing; say so where the disk did."""
+    """Leave nothing half-written behind, whatever ends the writing, SIGTERM included; say so where the disk did."""
+    previous = (
+        signal.signal(signal.SIGTERM, signal.default_int_handler)
+        if threading.current_thread() is threading.main_thread()
+        else None
+    )
     try:
         yield
     except _DiffersError:
@@ -258,6 +271,9 @@ def _whole(output: Path, size: int) -> Generator[None]:
                 fix="free space, or give --output a place on another disk",
             ) from error
         raise
+    finally:
+        if previous is not None:
+            signal.signal(signal.SIGTERM, previous)
 
 
 @contextmanager

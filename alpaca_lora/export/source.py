@@ -8,13 +8,16 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from alpaca_lora.data.prompts import Prompt
+import yaml
+
+from alpaca_lora.data.prompts import Prompt, end_token
 from alpaca_lora.errors import UserError
 from alpaca_lora.export.adapter import Adapter, read_adapter
 from alpaca_lora.export.merge import Merged, open_merged
 from alpaca_lora.export.settings import SourceConfig
-from alpaca_lora.model.adapter_folder import adapter_prompt, find_adapter
+from alpaca_lora.model.adapter_folder import adapter_prompt, find_adapter, has_prompt, has_tokenizer
 from alpaca_lora.model.load import BasePlace, base_fingerprint, find_base, load_base_tokenizer, load_model_config
+from alpaca_lora.model.tokenizer import load_tokenizer
 
 if TYPE_CHECKING:
     from transformers import PreTrainedTokenizerFast
@@ -34,6 +37,7 @@ class Source:
         config: the same as transformers reads it, with every default filled in.
         tokenizer: the base's, mended, with the chat template that renders `prompt`.
         name: what the model is called in cards, metadata and file names.
+        trust_remote_code: the user allowed code that comes with the base to be run.
     """
 
     place: BasePlace
@@ -45,6 +49,7 @@ class Source:
     prompt: Prompt
     name: str
     notes: list[str]
+    trust_remote_code: bool
 
     @property
     def licences(self) -> list[Path]:
@@ -54,11 +59,33 @@ class Source:
     @property
     def licence(self) -> str:
         """Give the licence that the base's model card names; empty where there is none."""
+        found = self.card.get("license")
+        return found if isinstance(found, str) else ""
+
+    @property
+    def card(self) -> dict[str, Any]:
+        """Give what the base's model card says for programs; nothing where it has none, or one that cannot be read."""
         from huggingface_hub import metadata_load
 
-        card = self.place.folder / "README.md"
-        found = (metadata_load(card) or {}).get("license") if card.is_file() else None
-        return found if isinstance(found, str) else ""
+        try:
+            return metadata_load(self.place.folder / "README.md") or {}
+        except (OSError, ValueError, yaml.YAMLError):
+            return {}
+
+    @property
+    def end_ids(self) -> list[int]:
+        """Give the ids that end an answer: what training taught to write there, and what the base names."""
+        generation = self.place.folder / "generation_config.json"
+        named = json.loads(generation.read_text(encoding="utf-8")) if generation.is_file() else {}
+        declared = [self.settings.get("eos_token_id"), named.get("eos_token_id")]
+        flat = [index for part in declared for index in (part if isinstance(part, list) else [part])]
+        taught = self.tokenizer.convert_tokens_to_ids(end_token(self.prompt))
+        return sorted({index for index in [*flat, taught, self.tokenizer.eos_token_id] if isinstance(index, int)})
+
+    @property
+    def base_stem(self) -> str:
+        """Name the base in a file's name."""
+        return Path(self.base_name).name
 
     @property
     def base_name(self) -> str:
@@ -77,16 +104,28 @@ def open_source(config: SourceConfig, name: str | None = None) -> Source:
     place = find_base(config)
     notes = _check_identity(config, adapter, place)
     tokenizer, mended = load_base_tokenizer(config, place)
+    if has_tokenizer(adapter.folder):
+        own, _ = load_tokenizer(adapter.folder)
+        if own.get_vocab() != tokenizer.get_vocab():
+            tokenizer = own
+            mended = [f"the adapter has a tokenizer of its own, with {len(own)} entries: it is used, not the base's"]
+    if not config.prompt_template_name and not has_prompt(adapter.folder):
+        mended.append(
+            "no prompt template is recorded with the adapter: alpaca is used, --prompt_template_name names another"
+        )
     prompt = adapter_prompt(adapter.folder, tokenizer, config.prompt_template_name)
     tokenizer.chat_template = prompt.jinja()
     settings: dict[str, Any] = json.loads((place.folder / "config.json").read_text(encoding="utf-8"))
     merged = open_merged(place.folder, adapter)
     architecture = load_model_config(config, place)
     _check_rows(tokenizer, merged, architecture, place)
-    named = name or Path(config.adapter).expanduser().absolute().name
+    named = name or Path(config.adapter).expanduser().resolve().name
     if Path(named).name != named:
         raise UserError(f"--name is {named!r}, and files are named by it", fix="give a name without slashes")
-    return Source(place, adapter, merged, settings, architecture, tokenizer, prompt, named, notes + mended)
+    return Source(
+        place, adapter, merged, settings, architecture, tokenizer, prompt, named, notes + mended,
+        config.trust_remote_code,
+    )  # fmt: skip
 
 
 def _with_recorded_base(config: SourceConfig, adapter: Adapter) -> SourceConfig:

@@ -106,6 +106,8 @@ def verify_export(export: Export, source: Source, console: Console) -> Verificat
         reader = _open_folder(export, source)
         limits = _EXACT if export.kind == "adapter" else _ROUNDED[export.precision]
         comparisons = [compare(reader, probes, "the trained model", limits, console)]
+        if export.kind == "hf" and isinstance(reader, Transformers) and not set(source.end_ids) <= reader.end_ids:
+            faults.append(f"answers end at the ids {reader.end_ids} only, and training taught {source.end_ids}")
     verification = Verification(export, comparisons, weights, other_faults=faults)
     if export.modelfile:
         verification.other_faults.extend(modelfile_faults(export.modelfile, probes))
@@ -119,7 +121,7 @@ def _open_folder(export: Export, source: Source) -> Reader:
         return MetaReader(export.path)
     if export.kind == "adapter":
         return open_adapter(export.path, source)
-    return open_hf(export.path, trust_remote_code="auto_map" in source.settings)
+    return open_hf(export.path, trust_remote_code=source.trust_remote_code)
 
 
 def _ask_trained(source: Source, console: Console) -> tuple[list[Probe], list[str]]:

@@ -27,6 +27,10 @@ ROUNDING = {
 }  # fmt: skip
 """Largest root mean square of a tensor's rounding, as a share of that of its values, by precision."""
 
+_EXACT = {
+    "float32": torch.float32, "float16": torch.float16, "bfloat16": torch.bfloat16,
+    "f32": torch.float32, "f16": torch.float16, "bf16": torch.bfloat16,
+}  # fmt: skip
 _SHARE, _DEVIATIONS = 0.01, 6.0
 """How far the share of a change may be from 1, and how many standard deviations of rounding's part in it."""
 
@@ -37,12 +41,14 @@ class WeightCheck:
 
     Attributes:
         limit: for `rounding`.
+        exact: precision to which each weight must be the merged one, cast once; None for quantised types.
         rounding: largest rounding of a tensor, see `ROUNDING`.
         shares: least and greatest share of a tensor's trained change that the export holds; 1 is all of it.
         faults: a line each.
     """
 
     limit: float
+    exact: torch.dtype | None = None
     tensors: int = 0
     changed: int = 0
     rounding: float = 0.0
@@ -54,7 +60,7 @@ def check_weights(export: Export, source: Source) -> WeightCheck | None:
     """Compare every tensor of an export with the merged model's; None for an adapter's own file."""
     if export.kind not in ("hf", "meta", "gguf"):
         return None
-    check, merged = WeightCheck(ROUNDING[export.precision]), source.merged
+    check, merged = WeightCheck(ROUNDING[export.precision], _EXACT.get(export.precision)), source.merged
     wanted = set(merged.shapes)
     for name, found in _exported(export, source):
         wanted.discard(name)
@@ -84,6 +90,8 @@ def _check(check: WeightCheck, name: str, found: Tensor, merged: Merged) -> None
     expected = merged.read(name, torch.float32)
     error = found - expected
     size, length = _norm(expected), _norm(error)
+    if check.exact and not _is_cast(found, expected, check.exact):
+        check.faults.append(f"the weight {name} is not the merged one, rounded once")
     rounding = length / size if size else (math.inf if length else 0.0)
     check.tensors += 1
     check.rounding = max(check.rounding, rounding)
@@ -98,8 +106,14 @@ def _check(check: WeightCheck, name: str, found: Tensor, merged: Merged) -> None
     share = 1 + float((error.double() * change.double()).sum()) / trained**2
     check.changed += 1
     check.shares = [min(check.shares[0], share), max(check.shares[1], share)]
-    if not abs(share - 1) <= _SHARE + _DEVIATIONS * length / trained / math.sqrt(change.numel()):
+    # A base on the very grid of 16 bits swallows part of a small change: that is measured, and the cast is exact.
+    if not check.exact and not abs(share - 1) <= _SHARE + _DEVIATIONS * length / trained / math.sqrt(change.numel()):
         check.faults.append(f"the weight {name} holds {share:.3f} of what was trained into it")
+
+
+def _is_cast(found: Tensor, expected: Tensor, dtype: torch.dtype) -> bool:
+    """Say whether values are `expected` in float32 or in the precision of the export, to the bit."""
+    return torch.equal(found, expected) or torch.equal(found, expected.to(dtype).float())
 
 
 def _norm(tensor: Tensor) -> float:

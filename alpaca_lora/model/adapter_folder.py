@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from copy import copy
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -35,9 +36,32 @@ def adapter_prompt(folder: Path, tokenizer: PreTrainedTokenizerFast, wanted: str
         return load_prompt(wanted, tokenizer)
     if recorded.is_file():
         return load_prompt(str(recorded), tokenizer)
-    own = folder / "chat_template.jinja"
-    if own.is_file():
+    if own := _chat_template(folder):
         speaker = copy(tokenizer)  # another adapter on the same base may have another template
-        speaker.chat_template = own.read_text(encoding="utf-8")
+        speaker.chat_template = own
         return load_prompt(CHAT_TEMPLATE, speaker)
     return load_prompt("alpaca", tokenizer)
+
+
+def has_prompt(folder: Path) -> bool:
+    """Say whether an adapter's folder tells its prompt format."""
+    return (folder / TEMPLATE_FILE).is_file() or bool(_chat_template(folder))
+
+
+def has_tokenizer(folder: Path) -> bool:
+    """Say whether an adapter's folder holds a whole tokenizer."""
+    return (folder / "tokenizer.json").is_file()
+
+
+def _chat_template(folder: Path) -> str:
+    """Read the chat template beside an adapter: a file of its own, or a key of the tokenizer's settings as of old."""
+    own, settings = folder / "chat_template.jinja", folder / "tokenizer_config.json"
+    if own.is_file():
+        return own.read_text(encoding="utf-8")
+    if not settings.is_file():
+        return ""
+    try:
+        found = json.loads(settings.read_text(encoding="utf-8")).get("chat_template")
+    except ValueError as error:
+        raise UserError(f"the file is not JSON: {error}", where=str(settings), fix="copy it again") from error
+    return found if isinstance(found, str) else ""
