@@ -81,6 +81,7 @@ LAYERS = {
     "export/weights": 5,
     "export/verify": 6,
     "export/report": 6,
+    "export/place": 6,
     "export/run": 6,
     "training/run": 6,
     "inference/chat": 6,

@@ -3,9 +3,6 @@
 from __future__ import annotations
 
 import os
-import shutil
-import signal
-import threading
 from collections.abc import Callable, Generator
 from contextlib import contextmanager
 from pathlib import Path
@@ -15,7 +12,7 @@ from rich.progress import BarColumn, DownloadColumn, Progress, TextColumn, TimeR
 
 from alpaca_lora.errors import UserError
 from alpaca_lora.export.adapter_folder import adapter_bytes, write_adapter_folder
-from alpaca_lora.export.disk import check_disk, ended_by_disk
+from alpaca_lora.export.disk import check_disk
 from alpaca_lora.export.gguf_lora import check_gguf_lora, gguf_lora_bytes, write_gguf_lora
 from alpaca_lora.export.gguf_model import gguf_bytes, write_gguf
 from alpaca_lora.export.hf import hf_bytes, write_hf
@@ -24,6 +21,7 @@ from alpaca_lora.export.llama_cpp import check_llama_cpp
 from alpaca_lora.export.merge import DTYPES, Merged, check_untied
 from alpaca_lora.export.meta import check_meta, write_meta
 from alpaca_lora.export.ollama import go_template, write_modelfile
+from alpaca_lora.export.place import DiffersError, first_of, set_aside, whole
 from alpaca_lora.export.push import check_push, push_folder
 from alpaca_lora.export.report import RECORD, print_verification, write_record
 from alpaca_lora.export.settings import (
@@ -149,7 +147,7 @@ def verify(path: str, config: VerifyConfig, console: Console | None = None) -> N
         _say(console, f"the record was not written to {record}: {error.strerror}")
     if verification.faults:
         raise UserError(
-            f"{path} is not the trained model: {_first(verification.faults)}",
+            f"{path} is not the trained model: {first_of(verification.faults)}",
             where=str(record),
             fix="export it again from the base and adapter that it is meant to be",
         )
@@ -201,13 +199,13 @@ def _export(source: Source, target: TargetConfig, console: Console, size: int, w
         write_record(verification, source)
         failed.extend(verification.faults)
         if failed:
-            raise _DiffersError
+            raise DiffersError
 
     try:
-        with _whole(output, size):
+        with whole(output, size):
             write_folder(output, fill)
-    except _DiffersError:
-        raise _set_aside(output, failed) from None
+    except DiffersError:
+        raise set_aside(output, failed) from None
     files = sorted(path.name for path in output.iterdir())
     written = sum(path.stat().st_size for path in output.iterdir()) / _GB
     _line(console, f"wrote   {target.output}: {', '.join(files)}; {written:.3g} GB")
@@ -220,60 +218,6 @@ def _export(source: Source, target: TargetConfig, console: Console, size: int, w
             console, f"NOT VERIFIED, as asked; to do so: alpaca-lora verify {output} --adapter {source.adapter.folder}"
         )
     return output
-
-
-class _DiffersError(Exception):
-    """The export was reloaded and is not the trained model."""
-
-
-def _set_aside(output: Path, faults: list[str]) -> UserError:
-    """Keep what differs under a name that says so."""
-    names = (output.with_name(f"{output.name}.failed{number}") for number in ("", *range(2, 1000)))
-    # An earlier failure's folder is replaced, anybody else's of that name is left alone.
-    failed = next(path for path in names if not path.exists() or (path / RECORD).is_file())
-    shutil.rmtree(failed, ignore_errors=True)
-    _partial(output).rename(failed)
-    return UserError(
-        f"the export is not the trained model: {_first(faults)}",
-        where=str(failed / RECORD),
-        why=f"it was therefore not put in place as {output}",
-        fix="try another precision; if that fails too, please report it with this record",
-    )
-
-
-def _first(faults: list[str]) -> str:
-    return f"{len(faults)} of its checks failed, the first: {faults[0]}"
-
-
-def _partial(output: Path) -> Path:
-    return output.with_name(f".{output.name}.partial")
-
-
-@contextmanager
-def _whole(output: Path, size: int) -> Generator[None]:
-    """Leave nothing half-written behind, whatever ends the writing, SIGTERM included; say so where the disk did."""
-    previous = (
-        signal.signal(signal.SIGTERM, signal.default_int_handler)
-        if threading.current_thread() is threading.main_thread()
-        else None
-    )
-    try:
-        yield
-    except _DiffersError:
-        raise
-    except BaseException as error:
-        shutil.rmtree(_partial(output), ignore_errors=True)
-        if reason := ended_by_disk(error):
-            raise UserError(
-                f"the disk ended the writing: {reason}",
-                where=str(output.parent),
-                why=f"the export takes {size / _GB:.3g} GB; what was written of it is removed",
-                fix="free space, or give --output a place on another disk",
-            ) from error
-        raise
-    finally:
-        if previous is not None:
-            signal.signal(signal.SIGTERM, previous)
 
 
 @contextmanager
