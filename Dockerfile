@@ -19,7 +19,7 @@ WORKDIR /app
 ARG PIP_FLAGS=""
 COPY constraints.txt pyproject.toml README.md LICENSE ./
 COPY alpaca_lora/__init__.py alpaca_lora/__init__.py
-RUN pip install --no-cache-dir torch==2.13.0 --constraint constraints.txt ${PIP_FLAGS} --editable '.[data,quant,track]'
+RUN pip install --no-cache-dir torch==2.13.0 --constraint constraints.txt ${PIP_FLAGS} --editable '.[data,gguf,quant,track]'
 
 COPY alpaca_lora alpaca_lora
 COPY finetune.py generate.py ./
