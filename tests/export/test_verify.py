@@ -220,7 +220,8 @@ def test_a_wrong_export_is_not_put_in_place(
     words = ["export", "hf", "--adapter", str(models / "adapter"), "--output", str(tmp_path / "out" / "model")]
     failed = tmp_path / "out" / "model.failed"
     failed.mkdir(parents=True)
-    (failed / "of an earlier export").touch()
+    for name in ("verification.json", "of an earlier export"):
+        (failed / name).write_text("old", encoding="utf-8")
     monkeypatch.setattr(run_module, "write_hf", write_wrong)
     assert run_reporting(lambda: dispatch(words)) == 2
     err = capsys.readouterr().err
