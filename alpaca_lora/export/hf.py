@@ -14,10 +14,10 @@ import torch
 from torch import Tensor
 
 from alpaca_lora.export.card import merged_card
-from alpaca_lora.export.merge import DTYPES, Merged
+from alpaca_lora.export.merge import DTYPES, STORED, Merged
 from alpaca_lora.export.source import Advance, Source
 
-_CODES = {torch.float64: "F64", torch.float32: "F32", torch.float16: "F16", torch.bfloat16: "BF16"}
+_CODES = {dtype: code for code, dtype in STORED.items()}
 _ALIGNMENT = 8
 _FLUSHED_BYTES = 256 * 2**20
 

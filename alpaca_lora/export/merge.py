@@ -17,7 +17,7 @@ from alpaca_lora.errors import UserError
 from alpaca_lora.export.adapter import Adapter
 
 DTYPES = {"float32": torch.float32, "float16": torch.float16, "bfloat16": torch.bfloat16}
-_STORED = {"F64": torch.float64, "F32": torch.float32, "F16": torch.float16, "BF16": torch.bfloat16}
+STORED = {"F64": torch.float64, "F32": torch.float32, "F16": torch.float16, "BF16": torch.bfloat16}
 _NOT_WEIGHTS = ("rotary_emb.inv_freq", "rope.freqs", "masked_bias")
 """Endings of buffers that uploads of 2023 carry beside the weights; today's programs compute them."""
 
@@ -126,8 +126,8 @@ def _open_safetensors(paths: list[Path]) -> BaseWeights:
 
 
 def _dtype(found: str | torch.dtype, name: str, path: Path) -> torch.dtype:
-    dtype = _STORED.get(found) if isinstance(found, str) else found
-    if dtype is None or dtype not in _STORED.values():
+    dtype = STORED.get(found) if isinstance(found, str) else found
+    if dtype is None or dtype not in STORED.values():
         raise UserError(
             f"the base's {name} is stored as {str(found).removeprefix('torch.')}",
             where=str(path),

@@ -19,7 +19,7 @@ from alpaca_lora.export.gguf_model import read_gguf
 from alpaca_lora.export.kinds import Export
 from alpaca_lora.export.merge import Merged
 from alpaca_lora.export.meta import read_meta
-from alpaca_lora.export.source import Source
+from alpaca_lora.export.source import Source, text_config
 
 ROUNDING = {
     "float32": 1e-6, "float16": 2e-3, "bfloat16": 4e-3,
@@ -65,7 +65,7 @@ def check_weights(export: Export, source: Source) -> WeightCheck | None:
     for name, found in _exported(export, source):
         wanted.discard(name)
         _check(check, name, found.float(), merged)
-    if source.config.get_text_config().tie_word_embeddings:
+    if text_config(source).tie_word_embeddings:
         wanted.discard("lm_head.weight")
     check.faults += [f"the weight {name} is missing" for name in sorted(wanted)]
     return check
