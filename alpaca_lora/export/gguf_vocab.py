@@ -13,17 +13,16 @@ from gguf import GGUFWriter, TokenType
 from alpaca_lora.data.prompts import Prompt, end_token
 from alpaca_lora.data.segments import adds_bos
 from alpaca_lora.errors import UserError
+from alpaca_lora.export.meta_tokenizer import LLAMA3_WORDS
 from alpaca_lora.model.sentencepiece import read_pieces
 
 if TYPE_CHECKING:
     from transformers import PreTrainedTokenizerFast
 
 _FIX = "export hf, and convert that with llama.cpp's own script"
-_CONTRACTIONS = r"(?i:'s|'t|'re|'ve|'m|'ll|'d)|[^\r\n\p{L}\p{N}]?\p{L}+|"
-_REST = r"| ?[^\s\p{L}\p{N}]+[\r\n]*|\s*[\r\n]+|\s+(?!\S)|\s+"
 _PRE_TOKENIZERS = {
-    _CONTRACTIONS + r"\p{N}{1,3}" + _REST: "llama-bpe",
-    _CONTRACTIONS + r"\p{N}" + _REST: "qwen2",
+    LLAMA3_WORDS: "llama-bpe",
+    LLAMA3_WORDS.replace(r"\p{N}{1,3}", r"\p{N}"): "qwen2",
     "": "gpt-2",
 }
 """llama.cpp's name for each word pattern; the empty one is that of `ByteLevel` itself."""

@@ -12,7 +12,7 @@ from alpaca_lora.errors import UserError
 if TYPE_CHECKING:
     from transformers import PreTrainedTokenizerFast
 
-_WORDS = (
+LLAMA3_WORDS = (
     r"(?i:'s|'t|'re|'ve|'m|'ll|'d)|[^\r\n\p{L}\p{N}]?\p{L}+|\p{N}{1,3}| ?[^\s\p{L}\p{N}]+[\r\n]*|\s*[\r\n]+|"
     r"\s+(?!\S)|\s+"
 )
@@ -67,7 +67,7 @@ def tokenizer_model(folder: Path, tokenizer: PreTrainedTokenizerFast) -> bytes:
 
 def _check_order(folder: Path, backend: dict[str, Any], ids: dict[str, int]) -> None:
     """Raise `UserError` where a reader that merges the pair of lowest rank first would come to other ids."""
-    model = backend["model"]
+    model, patterns = backend["model"], _patterns(backend["pre_tokenizer"])
     made = [ids.get(left + right, -1) for left, right in model["merges"]]
     unmade = {index for token, index in ids.items() if len(token) > 1} - set(made)
     faults = {
@@ -75,7 +75,7 @@ def _check_order(folder: Path, backend: dict[str, Any], ids: dict[str, int]) -> 
         "its merges are not in the order of the ids they make": made != sorted(made),
         "it has tokens that no merge makes": bool(unmade) and not model.get("ignore_merges"),
         "it has tokens outside the alphabet of bytes": not set("".join(ids)) <= set(byte_alphabet()),
-        "it cuts text into words by another pattern than Llama 3's": _WORDS not in _patterns(backend["pre_tokenizer"]),
+        "it cuts text into words by another pattern than Llama 3's": LLAMA3_WORDS not in patterns,
     }
     found = [fault for fault, is_there in faults.items() if is_there]
     if found:
