@@ -32,7 +32,7 @@ test: $(VENV)/installed-dev
 # The two stamps share one .venv: `make demo` installs what a run needs, `make test` adds the tools.
 $(VENV)/installed: pyproject.toml constraints.txt | $(VENV)/bin/python
 	echo "Installing into $(VENV): PyTorch and its company take some minutes"
-	$(PIP_INSTALL) --editable '.[gguf]'
+	$(PIP_INSTALL) --editable '.[gguf,serve,ui]'
 	touch $@
 
 $(VENV)/installed-dev: pyproject.toml constraints.txt | $(VENV)/bin/python

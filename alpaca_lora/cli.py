@@ -15,9 +15,10 @@ from cyclopts import App, CycloptsError, MissingArgumentError, Parameter, Unused
 from cyclopts.config import Dict
 
 from alpaca_lora import __version__
-from alpaca_lora.config import ChatConfig, DemoConfig, DoctorConfig, FinetuneConfig, PreviewConfig
+from alpaca_lora.config import DemoConfig, DoctorConfig, FinetuneConfig, PreviewConfig
 from alpaca_lora.errors import Interrupted, UserError
 from alpaca_lora.export import settings as exports
+from alpaca_lora.inference.settings import ChatConfig, ServeConfig, UiConfig
 from alpaca_lora.options import flatten
 
 app = App(
@@ -27,7 +28,8 @@ app = App(
     help_format="plaintext",  # Markdown costs 0.2 s of import at every --help
     default_parameter=Parameter(consume_multiple=True, negative_iterable=(), name_transform=str),
 )
-_DEMO, _FINETUNE, _CHAT = DemoConfig(), FinetuneConfig(), ChatConfig()
+_DEMO, _FINETUNE = DemoConfig(), FinetuneConfig()
+_CHAT, _UI, _SERVE = ChatConfig(), UiConfig(), ServeConfig()
 _DOCTOR, _PREVIEW = DoctorConfig(), PreviewConfig()
 _HF, _ADAPTER, _META = exports.HfExportConfig(), exports.AdapterExportConfig(), exports.MetaExportConfig()
 _GGUF, _GGUF_LORA = exports.GgufExportConfig(), exports.GgufLoraExportConfig()
@@ -37,6 +39,8 @@ _SETTINGS = {
     "finetune": _FINETUNE,
     "plan": _FINETUNE,
     "chat": _CHAT,
+    "ui": _UI,
+    "serve": _SERVE,
     "doctor": _DOCTOR,
     "data preview": _PREVIEW,
     "export hf": _HF,
@@ -82,6 +86,22 @@ def plan(config: FinetuneConfig = _FINETUNE) -> None:
 def chat(config: ChatConfig = _CHAT) -> None:
     """Talk to a base model and its adapters in the terminal, or answer one --prompt."""
     from alpaca_lora.inference.chat import chat as run
+
+    run(config)
+
+
+@app.command
+def ui(config: UiConfig = _UI) -> None:
+    """Open a page to talk to a base model and its adapters, and to compare them side by side."""
+    from alpaca_lora.inference.page.run import ui as run
+
+    run(config)
+
+
+@app.command
+def serve(config: ServeConfig = _SERVE) -> None:
+    """Answer other programs over HTTP, as OpenAI's API does; `model` chooses the adapter."""
+    from alpaca_lora.inference.serve.run import serve as run
 
     run(config)
 

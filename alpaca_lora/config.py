@@ -215,49 +215,6 @@ class FinetuneConfig:
 
 @flat
 @dataclass(frozen=True, kw_only=True)
-class SamplingConfig:
-    """How an answer is drawn from the model."""
-
-    temperature: float = 0.0
-    """0 takes the likeliest token each time; above 0 draws, flatter as it grows."""
-    top_p: float = 1.0
-    """Draw among the likeliest tokens that together hold this share of the probability, above 0 to 1."""
-    top_k: Whole = 0
-    """Draw among this many likeliest tokens; 0 among all."""
-    max_new_tokens: Whole = 256
-    """Longest answer in tokens, at least 1."""
-    seed: Whole = 42
-    """Start of the random draws."""
-
-    def __post_init__(self) -> None:
-        require(
-            self,
-            temperature=(self.temperature >= 0, "of at least 0"),
-            top_p=(0 < self.top_p <= 1, "above 0 and at most 1"),
-            top_k=(self.top_k >= 0, "of at least 0"),
-            max_new_tokens=(self.max_new_tokens >= 1, "of at least 1"),
-        )
-
-
-@flat
-@dataclass(frozen=True, kw_only=True)
-class ChatConfig:
-    """Everything `chat` needs."""
-
-    model: ModelConfig = field(default_factory=ModelConfig)
-    sampling: SamplingConfig = field(default_factory=SamplingConfig)
-    adapter: tuple[str, ...] = ()
-    """Folder or Hub id of an adapter; may be given several times and switched with /adapter. None: the bare base."""
-    prompt_template_name: str | None = None
-    """Template as in training; unset: the one recorded with the adapter, `alpaca` where none is."""
-    prompt: str | None = None
-    """Answer this one instruction and leave."""
-    input: str = ""
-    """Further context for --prompt."""
-
-
-@flat
-@dataclass(frozen=True, kw_only=True)
 class PreviewConfig:
     """Everything `data preview` needs."""
 

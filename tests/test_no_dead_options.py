@@ -11,12 +11,19 @@ from typing import Any
 import pytest
 
 from alpaca_lora import config
-from alpaca_lora.export import settings
+from alpaca_lora.export import settings as export_settings
+from alpaca_lora.inference import settings as inference_settings
 from alpaca_lora.options import flatten
 
 PACKAGE = Path(config.__file__).parent
-FILES = [Path(str(module.__file__)) for module in (config, settings)]
-CONFIGS = [thing for module in (config, settings) for thing in vars(module).values() if dataclasses.is_dataclass(thing)]
+MODULES = (config, export_settings, inference_settings)
+FILES = [Path(str(module.__file__)) for module in MODULES]
+CONFIGS = [
+    thing
+    for module in MODULES
+    for thing in vars(module).values()
+    if dataclasses.is_dataclass(thing) and getattr(thing, "__module__", "") == module.__name__
+]
 VERB_CONFIGS = [
     thing
     for thing in CONFIGS

@@ -6,7 +6,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
-from alpaca_lora.config import SamplingConfig
+from alpaca_lora.inference.settings import SamplingConfig
 from alpaca_lora.data.encoder import TextEncoder
 from alpaca_lora.data.examples import Example
 from alpaca_lora.data.prompts import Prompt, end_token

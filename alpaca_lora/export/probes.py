@@ -12,7 +12,7 @@ from rich.console import Console
 from rich.progress import track
 from torch import Tensor
 
-from alpaca_lora.config import SamplingConfig
+from alpaca_lora.inference.settings import SamplingConfig
 from alpaca_lora.data.encoder import TextEncoder
 from alpaca_lora.data.examples import Turn
 from alpaca_lora.data.prompts import Prompt

@@ -2,21 +2,22 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
 import torch
-from torch import Tensor
 
-from alpaca_lora.config import SamplingConfig
 from alpaca_lora.errors import UserError
+from alpaca_lora.inference.beams import beam_steps
+from alpaca_lora.inference.sampling import choose_tokens
+from alpaca_lora.inference.settings import SamplingConfig
+from alpaca_lora.inference.text import StopStrings, TextStream, decode_answer
 
 if TYPE_CHECKING:
     from transformers import PreTrainedTokenizerFast
 
 _BATCH_ROWS = 64
-_INCOMPLETE = "�"
 
 
 def stop_ids(model: Any, tokenizer: PreTrainedTokenizerFast, end: str = "") -> frozenset[int]:
@@ -30,56 +31,38 @@ def stop_ids(model: Any, tokenizer: PreTrainedTokenizerFast, end: str = "") -> f
     return frozenset(int(token) for token in [tokenizer.eos_token_id, *more, *own] if isinstance(token, int))
 
 
-def choose_tokens(logits: Tensor, sampling: SamplingConfig, generator: torch.Generator | None) -> Tensor:
-    """Pick the next token of each row.
-
-    Temperature first, then the `top_k` likeliest, then the smallest set of likeliest tokens whose probabilities reach
-    `top_p` (nucleus sampling, arXiv 1904.09751). Temperature 0 takes the likeliest token.
-
-    Args:
-        logits: float (rows, vocabulary).
-
-    Returns:
-        int64 (rows).
-    """
-    if sampling.temperature == 0:
-        return logits.argmax(-1)
-    scores, tokens = (logits.float() / sampling.temperature).sort(-1, descending=True)
-    if sampling.top_k:
-        scores[:, sampling.top_k :] = -torch.inf
-    probabilities = scores.softmax(-1)
-    before = probabilities.cumsum(-1) - probabilities
-    probabilities[before >= sampling.top_p] = 0
-    drawn = torch.multinomial(probabilities, 1, generator=generator)
-    return tokens.gather(-1, drawn)[:, 0]
-
-
 @torch.inference_mode()
 def generate_ids(
-    model: Any, prompts: Sequence[Sequence[int]], sampling: SamplingConfig, stops: frozenset[int]
+    model: Any,
+    prompts: Sequence[Sequence[int]],
+    sampling: SamplingConfig,
+    stops: frozenset[int],
+    begun: Any = None,
+    step: Any = None,
 ) -> Iterator[list[int | None]]:
     """Yield each step's new token per row; None once a row has ended. Ends when all rows have, or at `max_new_tokens`.
 
-    Rows of unequal length are padded on the left and masked; one row needs neither.
+    Rows of unequal length are padded on the left and masked; rows of one length need neither.
 
     Args:
         prompts: token ids of each row, BOS included.
+        begun: keys and values of the first tokens of the one prompt, where they are there already.
+        step: computes one token at a time in the model's place, see `CompiledStep`.
     """
-    room = context_length(model)
-    longest = max(map(len, prompts))
-    if room and longest >= room:
-        raise UserError(
-            f"the prompt has {longest} tokens, the model reads at most {room}",
-            fix="shorten it; in a conversation, /reset forgets the turns before it",
-        )
-    device = model.device
+    room = answer_room(model, max(map(len, prompts)), sampling)
+    longest, done, device = (
+        max(map(len, prompts)),
+        int(begun.get_seq_length()) if begun is not None else 0,
+        model.device,
+    )
     generator = torch.Generator(device).manual_seed(sampling.seed) if sampling.temperature else None
     padded = [[0] * (longest - len(prompt)) + list(prompt) for prompt in prompts]
-    mask = torch.tensor([[0] * (longest - len(prompt)) + [1] * len(prompt) for prompt in prompts], device=device)
-    inputs, cache, ended = torch.tensor(padded, device=device), None, [False] * len(prompts)
-    positions = (mask.cumsum(-1) - 1).clamp(min=0)
-    for _ in range(min(sampling.max_new_tokens, room - longest if room else sampling.max_new_tokens)):
-        output = model(
+    filled = torch.tensor([[0] * (longest - len(prompt)) + [1] * len(prompt) for prompt in prompts], device=device)
+    mask = None if filled.all() else filled
+    inputs, cache, ended = torch.tensor(padded, device=device)[:, done:], begun, [False] * len(prompts)
+    positions = (filled.cumsum(-1) - 1).clamp(min=0)[:, done:]
+    for number in range(room):
+        output = (step if step is not None and number else model)(
             input_ids=inputs, attention_mask=mask, position_ids=positions, past_key_values=cache, use_cache=True,
             logits_to_keep=1,
         )  # fmt: skip
@@ -91,12 +74,23 @@ def generate_ids(
         if all(ended):
             return
         inputs, positions = chosen[:, None], positions[:, -1:] + 1
-        mask = torch.cat([mask, mask.new_ones(len(prompts), 1)], -1)
+        mask = None if mask is None else torch.cat([mask, mask.new_ones(len(prompts), 1)], -1)
 
 
 def context_length(model: Any) -> int:
     """Give the most tokens the model was made for; 0 where its config does not say."""
     return int(getattr(model.config.get_text_config(), "max_position_embeddings", 0) or 0)
+
+
+def answer_room(model: Any, prompt_tokens: int, sampling: SamplingConfig) -> int:
+    """Give how many tokens an answer may have; raise `UserError` for a prompt that leaves no room for one."""
+    context = context_length(model)
+    if context and prompt_tokens >= context:
+        raise UserError(
+            f"the prompt has {prompt_tokens} tokens, the model reads at most {context}",
+            fix="shorten it; in a conversation, /reset forgets the turns before it",
+        )
+    return min(sampling.max_new_tokens, context - prompt_tokens) if context else sampling.max_new_tokens
 
 
 @dataclass
@@ -105,11 +99,61 @@ class Answer:
 
     Attributes:
         ids: tokens so far, end-of-sequence left out.
-        finished: why it ended: `stop` at end-of-sequence, `length` at a limit; empty while it runs.
+        finished: why it ended: `stop` at end-of-sequence or a stop string, `length` at a limit; empty while it runs.
     """
 
     ids: list[int] = field(default_factory=list[int])
     finished: str = ""
+
+
+def answer_steps(
+    model: Any,
+    tokenizer: PreTrainedTokenizerFast,
+    prompt_ids: Sequence[int],
+    sampling: SamplingConfig,
+    answer: Answer,
+    *,
+    end: str = "",
+    stop: Sequence[str] = (),
+    begin: Callable[[], Any] | None = None,
+    step: Any = None,
+) -> Iterator[str]:
+    """Compute one answer; yield after each step of the model the text that became certain with it, often none.
+
+    A character split over tokens comes whole, in one piece. With beams all text comes in the last step.
+
+    Args:
+        end: the prompt's end token, see `stop_ids`.
+        stop: strings that end the answer; they and what follows are left out.
+        begin: called at the first step: gives keys and values of the prompt's first tokens, computed before.
+        step: see `generate_ids`.
+    """
+    text, strings = TextStream(tokenizer), StopStrings(stop)
+    stops, begun = stop_ids(model, tokenizer, end), begin() if begin else None
+    if sampling.num_beams > 1:
+        room = answer_room(model, len(prompt_ids), sampling)
+        steps = beam_steps(model, prompt_ids, sampling, stops, room, begun)
+    else:
+        steps = generate_ids(model, [prompt_ids], sampling, stops, begun, step)
+    last = ""
+    for tokens in steps:
+        piece = ""
+        for token in tokens:
+            if token is None:
+                answer.finished = "stop"
+                break
+            answer.ids.append(token)
+            piece += strings.add(text.add(token))
+            if strings.found:
+                answer.finished = "stop"
+                break
+        if answer.finished:
+            last = piece
+            break
+        yield piece
+    last += strings.add(text.end()) + strings.end()
+    answer.finished = answer.finished or ("stop" if strings.found else "length")
+    yield last
 
 
 def stream_text(
@@ -121,53 +165,9 @@ def stream_text(
     *,
     end: str = "",
 ) -> Iterator[str]:
-    """Yield an answer's text piece by piece; a character split over tokens comes whole, in one piece."""
+    """Yield an answer's text piece by piece, none of them empty."""
     answer = answer if answer is not None else Answer()
-
-    def tokens() -> Iterator[int]:
-        for (token,) in generate_ids(model, [prompt_ids], sampling, stop_ids(model, tokenizer, end)):
-            if token is None:
-                answer.finished = "stop"
-                return
-            answer.ids.append(token)
-            yield token
-        answer.finished = "length"
-
-    yield from text_pieces(tokenizer, tokens())
-
-
-def text_pieces(tokenizer: PreTrainedTokenizerFast, ids: Iterable[int]) -> Iterator[str]:
-    """Turn ids into text as they come, special tokens left out, spaces as the model wrote them.
-
-    A piece is given out once no token to come can change it. It is decoded after the piece before it, because a
-    tokenizer drops the space that a text begins with. Bytes that are no UTF-8 become U+FFFD.
-    """
-    piece: list[int] = []
-    before: list[int] = []
-    for token in ids:
-        piece.append(token)
-        text = _decode_after(tokenizer, before, piece)
-        if text and not text.endswith(_INCOMPLETE):
-            yield text
-            before, piece = piece, []
-    if piece and (text := _decode_after(tokenizer, before, piece)):
-        yield text
-
-
-def _decode_after(tokenizer: PreTrainedTokenizerFast, before: list[int], piece: list[int]) -> str:
-    head, whole = (
-        str(tokenizer.decode(ids, skip_special_tokens=True, clean_up_tokenization_spaces=False))
-        for ids in (before, before + piece)
-    )
-    if whole.startswith(head):
-        return whole[len(head) :]
-    # LLaMA's decoder spoils all bytes of a run for one that is wrong, also those that are out already.
-    return str(tokenizer.decode(piece, skip_special_tokens=True, clean_up_tokenization_spaces=False))
-
-
-def decode_answer(tokenizer: PreTrainedTokenizerFast, ids: Sequence[int]) -> str:
-    """Turn an answer's ids into the text that `stream_text` gives out for them."""
-    return "".join(text_pieces(tokenizer, ids))
+    return filter(None, answer_steps(model, tokenizer, prompt_ids, sampling, answer, end=end))
 
 
 def answer_prompts(
@@ -178,7 +178,9 @@ def answer_prompts(
     *,
     end: str = "",
 ) -> list[str]:
-    """Answer many prompts, those of like length together; the answers come in the prompts' order."""
+    """Answer many prompts, those of like length together, with beams each alone; they come in the prompts' order."""
+    if sampling.num_beams > 1:
+        return ["".join(stream_text(model, tokenizer, prompt, sampling, end=end)) for prompt in prompts]
     stops = stop_ids(model, tokenizer, end)
     answers = [""] * len(prompts)
     order = sorted(range(len(prompts)), key=lambda index: len(prompts[index]))

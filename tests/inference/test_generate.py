@@ -11,16 +11,16 @@ import torch
 from tiny_models import FAMILIES, tiny_model, write_base
 from transformers import TemperatureLogitsWarper, TopKLogitsWarper, TopPLogitsWarper
 
-from alpaca_lora.config import SamplingConfig
 from alpaca_lora.errors import UserError
 from alpaca_lora.inference.generate import (
     Answer,
-    choose_tokens,
     context_length,
     generate_ids,
     stop_ids,
     stream_text,
 )
+from alpaca_lora.inference.sampling import choose_tokens
+from alpaca_lora.inference.settings import SamplingConfig
 from alpaca_lora.model.tokenizer import load_tokenizer
 
 PROMPTS = [[1, 300, 301, 302, 303, 304, 305, 306, 307, 308, 309], [1, 310, 311, 312], [1, 290, 280, 270, 260, 299]]

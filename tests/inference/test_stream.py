@@ -8,16 +8,10 @@ import pytest
 import torch
 from tiny_models import VOCABULARY, chain_model, tiny_model, write_base
 
-from alpaca_lora.config import SamplingConfig
-from alpaca_lora.inference.generate import (
-    Answer,
-    answer_prompts,
-    choose_tokens,
-    decode_answer,
-    generate_ids,
-    stream_text,
-    text_pieces,
-)
+from alpaca_lora.inference.generate import Answer, answer_prompts, generate_ids, stream_text
+from alpaca_lora.inference.sampling import choose_tokens
+from alpaca_lora.inference.settings import SamplingConfig
+from alpaca_lora.inference.text import decode_answer, text_pieces
 from alpaca_lora.model.tokenizer import load_tokenizer
 
 PROMPTS = [[1, 300, 301, 302, 303, 304, 305, 306, 307, 308, 309], [1, 310, 311, 312], [1, 290, 280, 270, 260, 299]]
