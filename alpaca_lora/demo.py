@@ -130,10 +130,12 @@ def claim_folder(output_dir: Path) -> None:
 
 
 def next_commands(output_dir: str) -> Sequence[str]:
-    """Give the three commands a new user would type next, with the program's path where it is not on PATH."""
+    """Give what a new user would type next, with the program's path where it is not on PATH: page and server first."""
     program = "alpaca-lora" if shutil.which("alpaca-lora") else sys.argv[0]
     return (
-        f"{program} chat --base_model {EMBEDDED} --adapter {output_dir}",
+        f"{program} ui --adapter {output_dir}",
+        f"{program} serve --adapter {output_dir}",
+        f"{program} chat --adapter {output_dir}",
         f"{program} data preview --base_model {EMBEDDED} --data_path sample",
         f"{program} finetune --base_model {EMBEDDED} --data_path YOUR_ROWS.json --output_dir my-adapter",
     )

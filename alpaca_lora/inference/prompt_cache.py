@@ -13,7 +13,7 @@ import torch
 from alpaca_lora.data.encoder import TextEncoder
 from alpaca_lora.data.examples import Turn
 from alpaca_lora.data.prompts import Prompt
-from alpaca_lora.data.tokens import encode_prompt
+from alpaca_lora.data.tokens import encode_segments
 
 _PROBE = "\ue000"
 """A character of private use: no instruction that people write begins with it."""
@@ -28,13 +28,16 @@ def encode_with_heads(
     with its answer, and so on. Another question shares the first with this one, the next turn of this conversation
     shares them all.
     """
-    ids, heads = encode_prompt(encoder, prompt, turns, system), list[int]()
-    for number, turn in enumerate(turns):
-        asked = [*turns[:number], replace(turn, instruction=_PROBE)]
-        shared = shared_length(ids, encode_prompt(encoder, prompt, asked, system))
-        if (heads[-1] if heads else 0) < shared < len(ids):
-            heads.append(shared)
-    return ids, heads
+    others = [replace(turn, instruction=_PROBE) for turn in turns]
+    asked = [prompt.render(questions, system, open_ended=True) for questions in (turns, others)]
+    (_, pieces), (_, other_pieces) = encode_segments(encoder, asked)
+    ids, heads = list[int](), list[int]()
+    for piece, other in zip(pieces, other_pieces, strict=True):
+        shared = shared_length(piece, other)
+        if shared < max(len(piece), len(other)) and len(ids) + shared > (heads[-1] if heads else 0):
+            heads.append(len(ids) + shared)
+        ids += piece.tolist()
+    return ids, [head for head in heads if head < len(ids)]
 
 
 def shared_length(one: Sequence[int], other: Sequence[int]) -> int:

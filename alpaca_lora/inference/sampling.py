@@ -7,6 +7,9 @@ from torch import Tensor
 
 from alpaca_lora.inference.settings import SamplingConfig
 
+_COLDEST = 1e-6
+"""Logits divided by less overflow; the likeliest token is drawn long before."""
+
 
 def choose_tokens(logits: Tensor, sampling: SamplingConfig, generator: torch.Generator | None) -> Tensor:
     """Pick the next token of each row; temperature 0 takes the likeliest.
@@ -36,12 +39,15 @@ def allowed_scores(scores: Tensor, sampling: SamplingConfig) -> tuple[Tensor, Te
     Returns:
         float32 (rows, vocabulary) scores and int64 (rows, vocabulary) their tokens.
     """
-    ranked, tokens = (scores.float() / (sampling.temperature or 1.0)).sort(-1, descending=True)
+    temperature = max(sampling.temperature, _COLDEST) if sampling.temperature else 1.0
+    ranked, tokens = (scores.float() / temperature).sort(-1, descending=True)
     if sampling.temperature == 0:
         return ranked, tokens
     if sampling.top_k:
         ranked[:, sampling.top_k :] = -torch.inf
     probabilities = ranked.softmax(-1)
     before = probabilities.cumsum(-1) - probabilities
-    ranked[before >= sampling.top_p] = -torch.inf
+    beyond = before >= sampling.top_p
+    beyond[:, 0] = False  # a top_p that float32 takes for 0 leaves the likeliest all the same
+    ranked[beyond] = -torch.inf
     return ranked, tokens
