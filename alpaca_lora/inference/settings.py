@@ -54,7 +54,7 @@ class AdaptersConfig:
     """Fold the one adapter into the base's weights: fewer products a token, but then only it can answer."""
     compile_step: bool = False
     """On CUDA, compile the step of one token over a static cache: the first answers wait for the compiler, then no time
-    is lost between kernels. Takes the memory of 4,096 tokens a slot at the start; with adapters it needs them merged."""
+    is lost between kernels. Takes the memory of 4,096 tokens a slot at the start; an adapter must be merged."""
 
 
 @flat
