@@ -6,7 +6,6 @@ import os
 import re
 import sys
 from collections.abc import Callable
-from difflib import get_close_matches
 from inspect import BoundArguments
 from pathlib import Path
 from typing import Any
@@ -16,10 +15,12 @@ from cyclopts.config import Dict
 
 from alpaca_lora import __version__
 from alpaca_lora.config import DemoConfig, DoctorConfig, FinetuneConfig, PreviewConfig
+from alpaca_lora.data.audit.settings import CheckConfig
 from alpaca_lora.errors import Interrupted, UserError
 from alpaca_lora.export import settings as exports
 from alpaca_lora.inference.settings import ChatConfig, ServeConfig, UiConfig
 from alpaca_lora.options import flatten
+from alpaca_lora.recipe import read_recipe, take_recipe
 
 app = App(
     name="alpaca-lora",
@@ -30,7 +31,7 @@ app = App(
 )
 _DEMO, _FINETUNE = DemoConfig(), FinetuneConfig()
 _CHAT, _UI, _SERVE = ChatConfig(), UiConfig(), ServeConfig()
-_DOCTOR, _PREVIEW = DoctorConfig(), PreviewConfig()
+_DOCTOR, _PREVIEW, _CHECK = DoctorConfig(), PreviewConfig(), CheckConfig()
 _HF, _ADAPTER, _META = exports.HfExportConfig(), exports.AdapterExportConfig(), exports.MetaExportConfig()
 _GGUF, _GGUF_LORA = exports.GgufExportConfig(), exports.GgufLoraExportConfig()
 _OLLAMA, _VERIFY = exports.OllamaExportConfig(), exports.VerifyConfig()
@@ -43,6 +44,7 @@ _SETTINGS = {
     "serve": _SERVE,
     "doctor": _DOCTOR,
     "data preview": _PREVIEW,
+    "data check": _CHECK,
     "export hf": _HF,
     "export adapter": _ADAPTER,
     "export meta": _META,
@@ -120,6 +122,14 @@ def preview(config: PreviewConfig = _PREVIEW) -> None:
     from alpaca_lora.training.prepare import preview as run
 
     run(config)
+
+
+@data_app.command
+def check(path: str = "", /, config: CheckConfig = _CHECK) -> None:
+    """Find the flaws of a data file: every row with its reason, and how it could be mended."""
+    from alpaca_lora.data.audit.check import check as run
+
+    run(path, config)
 
 
 @export_app.command
@@ -216,9 +226,10 @@ def dispatch(arguments: list[str]) -> None:
 
 def read_command(arguments: list[str]) -> tuple[Callable[..., Any], BoundArguments]:
     """Parse the arguments, a recipe's settings below the flags'; give the verb's function and its arguments."""
-    words, recipe = _take_recipe(arguments)
+    words, recipe = take_recipe(arguments)
     if recipe:
-        settings = read_recipe(recipe, _verb(words))
+        verb = _verb(words)
+        settings = read_recipe(recipe, verb, flatten(_SETTINGS[verb]) if verb in _SETTINGS else ())
         app.config = [Dict(settings, use_commands_as_keys=False, source=str(recipe))]
     try:
         command, bound, *_ = app.parse_args(words, exit_on_error=False, print_error=False)
@@ -227,51 +238,6 @@ def read_command(arguments: list[str]) -> tuple[Callable[..., Any], BoundArgumen
     finally:
         app.config = []
     return command, bound
-
-
-def _take_recipe(arguments: list[str]) -> tuple[list[str], Path | None]:
-    """Take the recipe out of `VERB recipe.yaml --flag ...`: the first word after the verb that is no flag."""
-    for place in (1, 2):
-        if len(arguments) > place and arguments[place].endswith((".yaml", ".yml")):
-            return [*arguments[:place], *arguments[place + 1 :]], Path(arguments[place]).expanduser()
-        if len(arguments) <= place or arguments[place].startswith("-"):
-            break
-    return arguments, None
-
-
-def read_recipe(path: Path, verb: str) -> dict[str, Any]:
-    """Read a recipe's settings for a verb; raise `UserError` for a key the verb does not have."""
-    import yaml
-
-    try:
-        text = path.read_text(encoding="utf-8")
-        settings, tree = yaml.safe_load(text) or {}, yaml.compose(text, yaml.SafeLoader)
-    except OSError as error:
-        raise UserError(f"the recipe {path} cannot be read: {error.strerror}") from error
-    except (yaml.YAMLError, UnicodeDecodeError) as error:
-        raise UserError(f"the recipe is not YAML: {error}", where=str(path)) from error
-    if tree is not None and not isinstance(tree, yaml.MappingNode):
-        raise UserError("the recipe is not a list of `flag: value` lines", where=str(path))
-    known, seen = flatten(_SETTINGS[verb]) if verb in _SETTINGS else {}, set[str]()
-    for key, value in tree.value if tree else ():
-        if key.value in seen:
-            raise UserError(f"the recipe gives {key.value!r} twice", where=f"{path}:{key.start_mark.line + 1}")
-        if isinstance(value, yaml.MappingNode):
-            raise UserError(
-                f"the recipe's {key.value!r} holds settings of its own; a recipe is flat",
-                where=f"{path}:{key.start_mark.line + 1}",
-                fix="move them to the left edge: the keys are the flags' names",
-            )
-        seen.add(key.value)
-    for key in settings:
-        if known and key not in known:
-            near = get_close_matches(str(key), known, n=1)
-            raise UserError(
-                f"the recipe has an unknown key {key!r}" + (f"; did you mean {near[0]!r}?" if near else ""),
-                where=str(path),
-                fix=f"alpaca-lora {verb} --help lists the keys: they are the flags' names",
-            )
-    return {str(key): value for key, value in settings.items()}
 
 
 def _verb(words: list[str]) -> str:

@@ -179,16 +179,12 @@ def read_examples(data_path: str, *, shape: str = "auto", on_bad_rows: str = "er
     error: such a row teaches to stop at once, and is counted when it is tokenised.
     """
     source = open_rows(data_path)
-    if not source.rows:
-        raise UserError(f"{source.name} holds no rows", fix="give --data_path a file with at least one row")
-    found = detect_shape(source.rows) if shape == "auto" else shape
-    if found is None:
-        raise _no_shape_error(source)
+    found = shape_of(source, shape)
     examples: list[Example] = []
     bad: list[tuple[int, str]] = []
     for number, row in enumerate(source.rows):
         try:
-            system, turns = _parse(row, found)
+            system, turns = parse_row(row, found)
             examples.append(Example(tuple(turns), system, number))
         except BadRow as reason:
             bad.append((number, str(reason)))
@@ -197,7 +193,18 @@ def read_examples(data_path: str, *, shape: str = "auto", on_bad_rows: str = "er
     return Examples(examples, found, source.fingerprint, len(source.rows), len(bad))
 
 
-def _parse(row: Any, shape: str) -> tuple[str, list[Turn]]:
+def shape_of(source: RowFile, shape: str = "auto") -> str:
+    """Give the shape of a file's rows; raise `UserError` where it holds none, or none of a known shape."""
+    if not source.rows:
+        raise UserError(f"{source.name} holds no rows", fix="give --data_path a file with at least one row")
+    found = detect_shape(source.rows) if shape == "auto" else shape
+    if found is None:
+        raise _no_shape_error(source)
+    return found
+
+
+def parse_row(row: Any, shape: str) -> tuple[str, list[Turn]]:
+    """Give a raw row's system text and turns; raise `BadRow` with the reason where it cannot be used."""
     if isinstance(row, BrokenRow):
         raise BadRow(row.reason)
     if not isinstance(row, dict):

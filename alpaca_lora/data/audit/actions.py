@@ -1,0 +1,174 @@
+"""Tasks that no text answers: what needs the live web, what needs hands, and the refusals they were met with."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterator
+
+from alpaca_lora.data.audit.rows import TurnView
+from alpaca_lora.data.audit.rules import DROP, Hit, Rule, quote
+
+# fmt: off
+_LIVE_WORDS = (
+    "search", "online", "web", "internet", "google", "current", "today", "latest", "real-time", "realtime",
+    "live", "up-to-date", "recent", "right", "now", "weather", "temperature", "stock", "near", "news",
+    "trending", "time", "tonight", "tomorrow", "price", "twitter", "president",
+)
+# fmt: on
+_SEARCHES = re.compile(
+    r"\b(?:search (?:the |on the )?(?:web|internet|google|online)|(?:search(?! (?:quer|term|engine))|look up"
+    r"|look for|browse|retrieve"
+    r"|fetch)\b[^.?]{0,80}\b(?:online|on the (?:web|internet)"
+    r"|from (?:the )?(?:web|internet)|on google)|(?:do|perform|perfom|conduct|run) an? (?:(?:online|web"
+    r"|internet|google) search|search query)|find out online|search for (?:the )?(?:latest|current)"
+    r"|(?:find|get) [^.?]{0,50}\b(?:on the (?:web|internet)|from (?:the )?(?:web|internet))|predict the weather)\b",
+    re.IGNORECASE,
+)
+_LIVE = re.compile(
+    r"\b(?:(?<!can )(?:find|get|look up|locate|search for|cite)\b[^.?]{0,30}\b(?:news articles?"
+    r"|recent articles?|articles? (?:about|related|discussing|on) the (?:latest|current|recent))"
+    r"|forecast for (?:the )?(?:next|coming|this|tomorrow)|upcoming weather|weather tomorrow|(?:weather"
+    r"|forecast) (?:is|will be) (?:like )?(?:in|at|for|tomorrow)"
+    r"|weather in \w+ (?:for|over) the next|current(?:ly)? (?:\w+ )?(?:net worth|president|song|record holder"
+    r"|market situation|top news)|current net worth"
+    r"|query the current|search for (?:an? |the |some )?(?:news|information|latest)|latest (?:version of"
+    r"|smartphone|information about|updates?|movie|\w+ movie)"
+    r"|most recent updates|summari[sz]e (?:the|a) (?:recent|latest|current) (?:news|us |presidential)"
+    r"|top news story)\b|"
+    r"\b(?:find (?:an? |two |three |\d )?(?:online )?(?:article|source|news)s?\b[^.?]{0,60}\b(?:online|recent"
+    r"|news)|(?:find|select|pick|summari[sz]e|choose|analy[sz]e|read) a (?:recent"
+    r"|current) (?:news )?(?:article|event|story)"
+    r"|who is the current (?:president|prime minister|ceo|governor|mayor|world)|(?:current"
+    r"|latest) (?:president|prime minister|ceo|population|status of|unemployment|inflation|gdp)"
+    r"|(?:recent|latest|current) (?:news|events?|headlines?) (?:about|on|in|from|related)"
+    r"|(?:current|today's|latest|real-?time|live|up-to-date) (?:\w+ ){0,3}?(?:price|prices|value"
+    r"|exchange rates?|weather|temperature|stock|"
+    r"stocks|news|headlines?|market cap\w*|time|score|scores|rate of|traffic)\b(?! (?:zone|management|series"
+    r"|events? that)|,)"
+    r"|(?:price|value|worth) of [^.?]{2,40} (?:today|right now|currently|at the moment)|stock price (?:of|for)"
+    r"|(?:weather|temperature)(?: (?:like|forecast|report))?(?: \w+)? (?:in|for|at) [^.?]{2,40}\b(?:today"
+    r"|tomorrow|now|this week(?:end)?|currently|tonight)"
+    r"|(?:what is|what's|how is|check|find out|tell me|get|give me|show me|look up) (?:the )?(?:current )?weather\b"
+    r"|weather forecast for|(?:today|tomorrow)'s weather|what time is it|what is the (?:current )?(?:date"
+    r"|time)\b(?= ?(?:today|now|in|\?|\.|$))"
+    r"|(?<!best )near(?:by|est| me)\b[^.?]{0,30}\b(?:restaurants?|hotels?|hospital|store|shop|park|coffee shop"
+    r"|gas station|library|atm)"
+    r"|(?:restaurants?|hotels?|stores?|shops?|gas stations?|movie theaters?|events?) (?:near(?:by| me)"
+    r"|in my area|close to me)"
+    r"|news (?:article|story|stories|headlines?) (?:from|of|about)[^.?]{0,40}\b(?:today|this week|past week"
+    r"|last week)"
+    r"|(?:top|trending|latest|breaking) (?:\w+ ){0,2}(?:on twitter|headlines|news stor\w+)\b"
+    r"|trending (?:right now|today)"
+    r"|showing (?:at|in) [^.?]{0,40}theat|(?:happening|playing|events?) (?:in [^.?]{2,30} )?(?:today|tonight"
+    r"|this weekend))",
+    re.IGNORECASE,
+)
+_MAKES_TEXT = re.compile(
+    r"\b(?:write|compose|generate|create|design|build|develop|construct|program|function|script|code|query"
+    r"|queries|sentence|story|poem|dialogue|conversation"
+    r"|tips?|how (?:can|could|do|would|should|to)|explain|method|strateg\w+|ways?|advice|question|app"
+    r"|application|classify|rewrite|edit|translate|suggest"
+    r"|algorithm|system|given the|given a list|assistant|bot|chatbot|website|sql|affect\w*|impact\w*"
+    r"|predict\w*|argument|if|brainstorm|survey|essay)\b",
+    re.IGNORECASE,
+)
+_CLAIMS = re.compile(
+    r"\A\W*(?:I(?:'ve| have) (?:now |successfully |just )?(?P<verb>booked|sent|ordered|scheduled|set|added"
+    r"|reserved|played|called|emailed|purchased|bought"
+    r"|posted|uploaded|downloaded|saved|turned|opened|clicked|placed|submitted|deleted|updated|installed"
+    r"|made a (?:chart|reservation)|created a)\b"
+    r"|(?:the|your) [\w ]{2,40}(?:has|have) (?:now )?been (?:successfully )?(?:booked|sent|ordered|scheduled"
+    r"|set|reserved|posted|uploaded|saved|turned"
+    r"|opened|placed|submitted|deleted|updated|installed|launched|edited|added|downloaded|replaced)\b)",
+    re.IGNORECASE,
+)
+_TEXT_TASK = re.compile(
+    r"\b(?:sentence|write|compose|generate|rewrite|replace the|verb|tense|paraphrase|translate|email|letter"
+    r"|dialogue|conversation|response|story|convert|passive"
+    r"|active|grammar\w*|rephrase|form)\b",
+    re.IGNORECASE,
+)
+_MODEL_CANNOT = re.compile(
+    r"\b(?:cannot|can't|can not|unable to|not (?:able|possible|suitable)|beyond|does not meet"
+    r"|do not have)\b[^\n]{0,120}\b(?:GPT|language model|the model|AI model|as an AI)\b"
+    r"|\b(?:GPT|language model|the model|AI model|as an AI|models?)\b[^\n]{0,80}\b(?:cannot|can't|unable"
+    r"|not able|not possible|not suitable|do not have the)\b",
+    re.IGNORECASE,
+)
+_TASK_CANNOT = re.compile(
+    r"\A\W*(?:sorry,? (?:but )?(?:the|this) (?:task|instruction|request)\b|(?:this|the) (?:task|instruction"
+    r"|request|type of (?:task|instruction))\b[^.\n]{0,40}"
+    r"\b(?:cannot|can't|is not (?:possible|suitable))|unable to (?:perform|complete|fulfil)"
+    r"|this is not a suitable)",
+    re.IGNORECASE,
+)
+_I_CANNOT = re.compile(
+    r"\A\W*(?:(?:I'm |I am )?sorry,? (?:but )?|unfortunately,? )?I(?:'m| am)? (?:cannot|can't|can not"
+    r"|unable to|not able to) (?P<verb>\w+)",
+    re.IGNORECASE,
+)
+_ABOUT_MODELS = re.compile(
+    r"\b(?:GPT\S*|AI|models?|chatbot|bot|assistant|inappropriate|cannot|can't|instruction|limitations?"
+    r"|refus\w+|decline)\b"
+)
+_LONGEST_REFUSAL = 400
+
+
+def _live_web(turn: TurnView) -> Iterator[Hit]:
+    task = turn.instruction
+    low = task.lower()
+    if len(task) > 200 or not any(word in low for word in _LIVE_WORDS):
+        return
+    found = (_SEARCHES.search(task) if "user" not in low else None) or (
+        None if _MAKES_TEXT.search(task) else _LIVE.search(task)
+    )
+    if found:
+        yield Hit("instruction", f"{quote(found[0])} needs the live web", 0.85, DROP)
+
+
+def _pretended_action(turn: TurnView) -> Iterator[Hit]:
+    found = _CLAIMS.match(turn.output)
+    if found and len(turn.output) < _LONGEST_REFUSAL and not _TEXT_TASK.search(turn.instruction):
+        yield Hit("output", f"{quote(found[0])} claims an action that no text can do", 0.85, DROP)
+
+
+def _refusal(turn: TurnView) -> Iterator[Hit]:
+    text = turn.output
+    if len(text) > _LONGEST_REFUSAL or _ABOUT_MODELS.search(turn.instruction):
+        return
+    low = text.lower()
+    if "can" not in low and "not" not in low and "unable" not in low and "sorry" not in low:
+        return
+    if found := _TASK_CANNOT.match(text) or _MODEL_CANNOT.search(text):
+        yield Hit("output", f"{quote(found[0])} refuses the task", 0.95, DROP)
+    elif (found := _I_CANNOT.match(text)) and found["verb"].lower() in turn.instruction.lower().split()[:2]:
+        yield Hit("output", f"{quote(found[0])} refuses the task", 0.9, DROP)
+
+
+LIVE_WEB = Rule(
+    "live-web",
+    "defect",
+    "the task needs the live web: a search, today's weather, news or prices",
+    find=_live_web,
+    english_only=True,
+    precision=29 / 30,
+    read="30 of 145",
+)
+PRETENDED_ACTION = Rule(
+    "pretended-action",
+    "defect",
+    "the output claims to have booked, sent or opened something",
+    find=_pretended_action,
+    english_only=True,
+    precision=15 / 16,
+    read="all 16",
+)
+REFUSAL = Rule(
+    "refusal",
+    "defect",
+    "the output refuses the task, mostly as a language model",
+    find=_refusal,
+    english_only=True,
+    precision=1.0,
+    read="all 36",
+)

@@ -1,0 +1,27 @@
+"""The rule that answers a machine can decide must be right."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+
+from alpaca_lora.data.audit.answers.check import check_answer
+from alpaca_lora.data.audit.rows import TurnView
+from alpaca_lora.data.audit.rules import Fix, Hit, Rule, quote
+
+
+def _wrong(turn: TurnView) -> Iterator[Hit]:
+    verdict = check_answer(turn.instruction, turn.input, turn.output)
+    if verdict is not None and not verdict.right:
+        reason = f"{verdict.kind}: {quote(verdict.expected)} is right, the output says {quote(verdict.found)}"
+        yield Hit("output", reason, 0.98, Fix("set", verdict.corrected))
+
+
+WRONG_ANSWER = Rule(
+    id="wrong-answer",
+    severity="defect",
+    description="the output gives a wrong result where arithmetic, units, order, a count or a date decide it",
+    find=_wrong,
+    precision=1.0,
+    read="185 of 185 rows read",
+    english_only=True,
+)

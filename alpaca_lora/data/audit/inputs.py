@@ -1,0 +1,133 @@
+"""Inputs that only stand for a text, and tasks about a text that was never given."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterator
+
+from alpaca_lora.data.audit.markers import is_no_input
+from alpaca_lora.data.audit.rows import TurnView
+from alpaca_lora.data.audit.rules import DROP, Hit, Rule, quote
+
+ADDRESS = re.compile(
+    r"<?\bhttps?:\\?/?/?\S+|\bwww\.\w\S+|!\[[^\]]*\]\s?[\[(][^\])]*[\])]|<(?:img|image)\b[^>]*(?:src|url)=[^>]*>?",
+    re.IGNORECASE,
+)
+WORD = re.compile(r"\w+")
+_THINGS = (
+    r"image|picture|photos?|photograph|painting|drawing|video|audio|sound|song|article|text|paragraph|document"
+    r"|file|passage|excerpt"
+    r"|essay|story|poem|graph|chart|figure|map|recording|clip|screenshot|data|dataset|table|diagram|logo"
+    r"|website|web ?page|pdf|csv"
+    r"|music|graphic|visuali[sz]ation|report|email|letter|review|speech|transcript|shape|design|artwork|gif"
+    r"|cartoon|comic|illustration"
+    r"|sketch|lyrics|link|url|attach\w*|insert|upload\w*|paste|included?|provided|minutes|excel|spreadsheet"
+    r"|scene|product|news"
+    r"|corpus|family tree|musical note|location|jpe?g|png"
+)
+_PLACEHOLDER = re.compile(
+    rf"[\[<{{(](?=[^\[\]<>{{}}()\n]*\b(?:{_THINGS})\b)[^\[\]<>{{}}()\n=;\"]{{2,90}}[\]>}})]", re.IGNORECASE
+)
+_ATTACHED = re.compile(
+    rf"\W*(?:(?:see )?attach(?:ed|ment)?\b[\w ]{{0,40}}|(?:insert|paste|upload"
+    rf"|add)(?:ed)? [\w ]{{0,40}}(?:here)?|(?:photo|picture|image|painting) of [\w ,]+|[\w-]+\.(?:jpe?g|png"
+    rf"|gif|csv|pdf|docx?|xlsx?|mp3|wav|mp4)"
+    rf"|(?:{_THINGS})s?(?: (?:text|here|link|content|file|attached|below|above))?)\W*",
+    re.IGNORECASE,
+)
+_WORDS_AS_MATERIAL = re.compile(
+    r"\b(?:words?|noun|verb|synonym\w*|antonym\w*|spell\w*|rhym\w*|define|definition|plural|generate|create"
+    r"|write|design|topic|compose"
+    r"|translate|meaning|term|metaphor|categori\w+|classify the following into|group|items?|pronounce"
+    r"|syllable\w*|letters?|notebook|program|script|code|title|gift|unscramble|draw|idea|prefix|suffix)\b",
+    re.IGNORECASE,
+)
+_LABEL_WORDS = 5
+
+
+def _nothing_but(text: str, pattern: re.Pattern[str]) -> bool:
+    """Say whether a text holds the pattern and hardly a word else."""
+    rest = pattern.sub(" ", text)
+    return rest != text and len(WORD.findall(rest)) <= _LABEL_WORDS
+
+
+def lacks_material(text: str) -> bool:
+    """Say whether an input is empty or only points at material that is elsewhere."""
+    if not text.strip() or is_no_input(text):
+        return True
+    return len(text) < 1000 and bool(
+        _nothing_but(text, ADDRESS) or _nothing_but(text, _PLACEHOLDER) or _ATTACHED.fullmatch(text)
+    )
+
+
+def _placeholder(turn: TurnView) -> Iterator[Hit]:
+    text = turn.input
+    if not 3 < len(text) < 300 or is_no_input(text) or "://" in text:
+        return
+    found = _PLACEHOLDER.search(text)
+    if found and (found[0] in turn.instruction or found[0].count(",") > 1 or "</" in text):
+        return
+    if found and _nothing_but(text, _PLACEHOLDER):
+        yield Hit("input", f"the input is only the placeholder {quote(text)}", 0.95, DROP)
+    elif _ATTACHED.fullmatch(text) and not _WORDS_AS_MATERIAL.search(turn.instruction):
+        yield Hit("input", f"the input {quote(text)} stands for something that is not in the row", 0.9, DROP)
+
+
+_TEXTS = (
+    r"(?:sentences?|texts?|paragraphs?|articles?|passages?|lists?|words|phrases?|stor(?:y|ies)|poems?|code"
+    r"|code snippet|data|dataset|data set|table|numbers"
+    r"|essays?|emails?|letters?|reviews?|expressions?|equations?|statements?|quotes?|documents?|reports?"
+    r"|tweets?|conversations?|dialogues?|song|lyrics"
+    r"|excerpt|speech|headlines?|blog post|recipe|string|array|prompt|items|animals|cities|countries|products?"
+    r"|facts|movie|book|questions?"
+    r"|proverb|idiom|joke|plot|argument|formula|problem|sequence|series|ingredients|scenario)"
+)
+_POINTERS = ("given", "following", "provided", "above", "below", "attached", "this ", "these ")
+_POINTS_AT_TEXT = re.compile(
+    rf"\b(?:the|these|this) (?:given|following|provided|above|below"
+    rf"|attached) (?:[\w'-]+ ){{0,2}}?{_TEXTS}\b(?! of\b)"
+    r"|\bthis (?:sentence|paragraph|article|passage|poem|text|excerpt|essay|speech|letter|email|dataset|table"
+    r"|code|quote|story|tweet|review|equation|list|song)\b"
+    rf"|\b{_TEXTS} (?:below|above|provided)\b(?! by)|\ba given (?:sentence|paragraph|article|passage|story"
+    rf"|list) (?:and|in)\b"
+    r"|\b(?:the adjective|the noun|the verb|the subject) in a given sentence\b",
+    re.IGNORECASE,
+)
+_HOLDS_TEXT = re.compile(
+    r"[:\"“”‘`=_|\d]|\n|'[\w ,.]{3,}'|\w, \w[\w ]*,|http|[.?!] [A-Z]| [-–] |\b(?i:functions?|program|algorithm"
+    r"|script|method|model|query|app|application|system"
+    r"|regex|true or false|procedure|how (?:to|can|do|would)|given that|tell|called|about \w+|titled|bot|tool"
+    r"|code (?:to|that)|GPT|steps)\b"
+)
+
+
+def _missing_input(turn: TurnView) -> Iterator[Hit]:
+    task = turn.instruction
+    if len(task) > 150 or (turn.input.strip() and not is_no_input(turn.input)):
+        return
+    low = task.lower()
+    if not any(word in low for word in _POINTERS):
+        return
+    found = _POINTS_AT_TEXT.search(task)
+    if found and not _HOLDS_TEXT.search(task.strip().rstrip(".")):
+        yield Hit("instruction", f"{quote(found[0])} is nowhere in the row", 0.8, DROP)
+
+
+PLACEHOLDER_INPUT = Rule(
+    "placeholder-input",
+    "defect",
+    "the input only stands for something that was to be put in, such as [Insert article]",
+    find=_placeholder,
+    english_only=True,
+    precision=1.0,
+    read="30 of 149",
+)
+MISSING_INPUT = Rule(
+    "missing-input",
+    "defect",
+    "the task speaks of a given text, and none is given",
+    find=_missing_input,
+    english_only=True,
+    precision=1.0,
+    read="all 18",
+)
