@@ -12,8 +12,8 @@ from alpaca_lora.inference.talk import Talk
 _HELP = """\
 /adapter             list the adapters
 /adapter NAME        answer with this one from now on; base: with none
-/compare [NAME ...]  answer the last question with the base and with these adapters, all if none is named
-/retry               answer the last question again, above temperature 0 with another draw
+/compare [NAME ...]  ask the base and all adapters, or these, the last question
+/retry               answer the last question again; above temperature 0, otherwise
 /prompt              show the last prompt exactly as the model got it
 /system TEXT         set the system text; without a text, clear it
 /save FILE.jsonl     append the conversation to a file as a row to train on

@@ -39,9 +39,9 @@ class LineReader:
         """Read a line, or several, each but the last ending in a backslash, as one; None at the end of input."""
         while True:
             try:
-                text = input("\n> ")
+                text = input("\n> ").rstrip()
                 while text.endswith("\\"):
-                    text = f"{text[:-1]}\n{input('  ')}"
+                    text = f"{text[:-1]}\n{input('  ').rstrip()}"
                 text.encode()
             except EOFError:
                 print()

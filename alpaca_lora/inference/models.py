@@ -124,15 +124,20 @@ class Models(Prompts):
 
     def __init__(self, model: ModelConfig, adapters: AdaptersConfig) -> None:
         super().__init__(model, adapters)
+        self._merged = adapters.merge_adapter
+        if self._merged and self.model_config.quantization != "none":
+            raise UserError(
+                "--merge_adapter: a quantised base would round the adapter away",
+                fix="--quantization none, or without --merge_adapter",
+            )
         self.model: Any = load_base_model(self.model_config, self.place)
         self._loaded: set[str] = set()
         self.active = BASE
-        self._merged = adapters.merge_adapter
         self.compiles = adapters.compile_step
         for name in _named_folders(adapters.adapter):
             self._load(name)
         if self._merged:
-            self._merge()
+            self.model = self.model.merge_and_unload(safe_merge=True)
         else:
             self.select(self.first)
         if self.compiles:
@@ -160,14 +165,6 @@ class Models(Prompts):
             raise
         self._loaded.add(name)
         self.active = name
-
-    def _merge(self) -> None:
-        if self.model_config.quantization != "none":
-            raise UserError(
-                "--merge_adapter: a quantised base would round the adapter away",
-                fix="--quantization none, or without --merge_adapter",
-            )
-        self.model = self.model.merge_and_unload(safe_merge=True)
 
 
 def show_notes(notes: Sequence[str]) -> None:

@@ -11,6 +11,7 @@ from typing import Any
 
 from alpaca_lora.data.examples import Turn
 from alpaca_lora.errors import UserError
+from alpaca_lora.inference.compiled import CompiledStep
 from alpaca_lora.inference.engine import Request
 from alpaca_lora.inference.generate import Answer, answer_room, answer_steps
 from alpaca_lora.inference.models import BASE, Models, show_notes
@@ -27,6 +28,7 @@ class Talk:
         active: name of the adapter that answers, or `base`.
         asked: what the last answer of the conversation was asked with.
         tries: how often the last question was answered again.
+        compiled: computes a token faster than the model itself, where it could be compiled.
     """
 
     models: Models
@@ -35,6 +37,7 @@ class Talk:
     turns: list[Turn] = field(default_factory=list[Turn])
     asked: Request | None = None
     tries: int = 0
+    compiled: CompiledStep | None = None
     _heads: PromptCache = field(default_factory=PromptCache)
 
     def switch(self, name: str) -> None:
@@ -116,21 +119,30 @@ class Talk:
         return text
 
     def _pieces(self, request: Request) -> Iterator[str]:
-        models = self.models
+        models, borrowed = self.models, None
 
         def begin() -> Any:
+            nonlocal borrowed
             cache, _ = self._heads.begin(models.model, request.model, request.ids, request.heads)
-            return cache if request.heads else None
+            if self.compiled and request.sampling.num_beams == 1:
+                tokens = len(request.ids) + request.sampling.max_new_tokens
+                borrowed = self.compiled.borrow(models.model, cache, tokens)
+            return borrowed if borrowed is not None else cache
+
+        def step(**inputs: Any) -> Any:
+            return (self.compiled.step if self.compiled and borrowed is not None else models.model)(**inputs)
 
         models.select(request.model)
         answer_room(models.model, len(request.ids), request.sampling)
-        yield from filter(
-            None,
-            answer_steps(
-                models.model, models.tokenizer, request.ids, request.sampling, Answer(),
-                end=request.end, stop=request.stop, begin=begin,
-            ),
+        steps = answer_steps(
+            models.model, models.tokenizer, request.ids, request.sampling, Answer(),
+            end=request.end, stop=request.stop, begin=begin, step=step,
         )  # fmt: skip
+        try:
+            yield from filter(None, steps)
+        finally:
+            if self.compiled and borrowed is not None:
+                self.compiled.give_back(borrowed)
 
 
 def training_row(turns: Sequence[Turn], system: str = "") -> dict[str, list[dict[str, str]]]:
@@ -146,4 +158,4 @@ def open_talk(config: ChatConfig) -> Talk:
     """Load the base and every adapter that was named; the last one is active."""
     models = Models(config.model, config.adapters)
     show_notes(models.notes)
-    return Talk(models, models.first)
+    return Talk(models, models.first, compiled=CompiledStep(models.model, 1) if models.compiles else None)

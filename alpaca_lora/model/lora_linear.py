@@ -9,7 +9,7 @@ from __future__ import annotations
 from typing import Any, cast
 
 import torch
-from peft.tuners.lora.layer import Linear
+from peft.tuners.lora.layer import Linear, LoraLayer
 from torch import Tensor, nn
 
 
@@ -47,6 +47,16 @@ class LoraLinear(Linear):
         own_bias = cast("Tensor | None", base.bias)
         bias = None if own_bias is None else own_bias.to(dtype)
         return cast(Tensor, _LoraProduct.apply(*inputs, bias, self.scaling[name]))
+
+
+def remove_adapters(model: nn.Module) -> None:
+    """Put the base's own layers back where LoRA layers stand, as if no adapter had ever been attached."""
+    for name, layer in [*model.named_modules()]:
+        if isinstance(layer, LoraLayer):
+            parent, _, own = name.rpartition(".")
+            setattr(model.get_submodule(parent), own, layer.get_base_layer())
+    if hasattr(model, "peft_config"):
+        del model.peft_config
 
 
 class _LoraProduct(torch.autograd.Function):

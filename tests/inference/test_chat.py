@@ -12,39 +12,28 @@ import numpy as np
 import peft
 import pytest
 import torch
-from tiny_models import chain_model, tiny_model, write_adapter, write_base
+from chat_sessions import ANSWER, CONTEXT, SHORT, chat_config, prompt_ids, write_chat_models
+from tiny_models import tiny_model
 
-from alpaca_lora.config import ChatConfig, DataConfig, ModelConfig, SamplingConfig
+from alpaca_lora.config import DataConfig
 from alpaca_lora.data.encoder import TextEncoder
 from alpaca_lora.data.examples import Example, Turn
 from alpaca_lora.data.prompts import load_prompt
-from alpaca_lora.data.tokens import encode_prompt, tokenize_examples
+from alpaca_lora.data.tokens import tokenize_examples
 from alpaca_lora.errors import UserError
-from alpaca_lora.inference import chat as chat_module
+from alpaca_lora.inference import talk as talk_module
 from alpaca_lora.inference.chat import chat
-from alpaca_lora.inference.generate import decode_answer
+from alpaca_lora.inference.settings import ChatConfig, SamplingConfig
+from alpaca_lora.inference.text import decode_answer
 from alpaca_lora.model.tokenizer import load_tokenizer
 
-ANSWER = "the cat"
-CONTEXT = 4096
-SHORT = SamplingConfig(max_new_tokens=12)
 Reply = Callable[..., tuple[str, str]]
 
 
 @pytest.fixture(scope="module")
 def models(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """Folders: `speaker` answers ANSWER to anything; `random` with the adapters `one` and `two`."""
-    root = tmp_path_factory.mktemp("models")
-    for name in ("speaker", "random"):
-        write_base(root / name, max_position_embeddings=CONTEXT)
-        load_tokenizer(root / name)[0].save_pretrained(root / name)  # with its padding named, so that nothing is noted
-    tokenizer, _ = load_tokenizer(root / "speaker")
-    ids = tokenizer(ANSWER, add_special_tokens=False)["input_ids"]
-    chain_model([*ids, tokenizer.eos_token_id], max_position_embeddings=CONTEXT).save_pretrained(root / "speaker")
-    for seed, name in enumerate(("one", "two"), start=1):
-        base = tiny_model(max_position_embeddings=CONTEXT)
-        write_adapter(root / name, base, str(root / "random"), seed, lora_r=4)
-    return root
+    return write_chat_models(tmp_path_factory.mktemp("models"))
 
 
 @pytest.fixture
@@ -63,24 +52,14 @@ def talk(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) ->
 def given(monkeypatch: pytest.MonkeyPatch) -> list[list[int]]:
     """Collects the ids that the model is given at each turn; the answers are the real ones."""
     prompts: list[list[int]] = []
-    stream = chat_module.stream_text
+    steps = talk_module.answer_steps
 
     def recording(model: Any, tokenizer: Any, ids: Any, *args: Any, **more: Any) -> Any:
         prompts.append(list(ids))
-        return stream(model, tokenizer, ids, *args, **more)
+        return steps(model, tokenizer, ids, *args, **more)
 
-    monkeypatch.setattr(chat_module, "stream_text", recording)
+    monkeypatch.setattr(talk_module, "answer_steps", recording)
     return prompts
-
-
-def _config(base: Path | None, *adapters: Path, **settings: Any) -> ChatConfig:
-    model = ModelConfig(base_model=str(base) if base else "", device="cpu", dtype="float32")
-    return ChatConfig(model=model, adapter=tuple(map(str, adapters)), **{"sampling": SHORT} | settings)
-
-
-def _prompt_ids(base: Path, *turns: Turn, template: str = "alpaca", system: str = "") -> list[int]:
-    tokenizer, _ = load_tokenizer(base)
-    return encode_prompt(TextEncoder(tokenizer), load_prompt(template, tokenizer), turns, system)
 
 
 def _answer(base: Path, ids: list[int], adapter: Path | None = None) -> str:
@@ -96,7 +75,7 @@ def _answer(base: Path, ids: list[int], adapter: Path | None = None) -> str:
 
 
 def test_a_line_is_answered_until_the_input_ends(models: Path, talk: Reply) -> None:
-    out, err = talk(_config(models / "speaker"), "what is two", "", "  now  ")
+    out, err = talk(chat_config(models / "speaker"), "what is two", "", "  now  ")
     greeting, *answers = out.split("\n> ")
     assert greeting == f"{models / 'speaker'} answers. /help lists the commands.\n"
     assert answers == [f"{ANSWER}\n", "", f"{ANSWER}\n", "\n"]
@@ -104,12 +83,12 @@ def test_a_line_is_answered_until_the_input_ends(models: Path, talk: Reply) -> N
 
 
 def test_quit_leaves_at_once(models: Path, talk: Reply) -> None:
-    out, _ = talk(_config(models / "speaker"), "/quit", "what is two")
+    out, _ = talk(chat_config(models / "speaker"), "/quit", "what is two")
     assert ANSWER not in out
 
 
 def test_a_second_turn_sees_the_first_as_training_renders_it(models: Path, talk: Reply, given: list[list[int]]) -> None:
-    talk(_config(models / "speaker"), "what is two", "and three")
+    talk(chat_config(models / "speaker"), "what is two", "and three")
     tokenizer, _ = load_tokenizer(models / "speaker")
     turns = (Turn("what is two", "", ANSWER), Turn("and three", "", "plus"))
     prompt = load_prompt("alpaca", tokenizer)
@@ -121,24 +100,25 @@ def test_a_second_turn_sees_the_first_as_training_renders_it(models: Path, talk:
 
 
 def test_reset_forgets_the_turns(models: Path, talk: Reply, given: list[list[int]]) -> None:
-    out, _ = talk(_config(models / "speaker"), "what is two", "/reset", "what is two")
+    out, _ = talk(chat_config(models / "speaker"), "what is two", "/reset", "what is two")
     assert "conversation forgotten" in out
-    assert given == [_prompt_ids(models / "speaker", Turn("what is two", "", ""))] * 2
+    assert given == [prompt_ids(models / "speaker", Turn("what is two", "", ""))] * 2
 
 
 def test_a_system_text_stands_before_the_prompt(models: Path, talk: Reply, given: list[list[int]]) -> None:
     lines = ["/system you sat on a mat", "now", "/reset", "/system", "now"]
-    out, _ = talk(_config(models / "speaker"), *lines)
+    out, _ = talk(chat_config(models / "speaker"), *lines)
     assert "system text set" in out
     assert "system text cleared" in out
     turn = Turn("now", "", "")
-    with_system = _prompt_ids(models / "speaker", turn, system="you sat on a mat")
-    assert given == [with_system, _prompt_ids(models / "speaker", turn)]
+    with_system = prompt_ids(models / "speaker", turn, system="you sat on a mat")
+    assert given == [with_system, prompt_ids(models / "speaker", turn)]
 
 
 def test_help_lists_every_command(models: Path, talk: Reply) -> None:
-    out, _ = talk(_config(models / "speaker"), "/help", "/sytsem x")
-    for command in ("/adapter", "/system", "/reset", "/help", "/quit", "Ctrl-D", "Ctrl-C"):
+    out, _ = talk(chat_config(models / "speaker"), "/help", "/sytsem x")
+    commands = ("/adapter", "/compare", "/retry", "/prompt", "/system", "/save", "/reset", "/help", "/quit")
+    for command in (*commands, "Ctrl-D", "Ctrl-C"):
         assert out.count(command) >= 2
     assert "unknown command /sytsem" in out
 
@@ -146,10 +126,10 @@ def test_help_lists_every_command(models: Path, talk: Reply) -> None:
 def test_a_prompt_that_is_too_long_does_not_end_the_conversation(
     models: Path, talk: Reply, given: list[list[int]]
 ) -> None:
-    out, _ = talk(_config(models / "speaker"), "x" * CONTEXT, "now")
+    out, _ = talk(chat_config(models / "speaker"), "x" * CONTEXT, "now")
     assert f"the model reads at most {CONTEXT}" in out
     assert "/reset" in out
-    assert given[1] == _prompt_ids(models / "speaker", Turn("now", "", ""))
+    assert given == [prompt_ids(models / "speaker", Turn("now", "", ""))]  # the long one never reached the model
     assert out.count(ANSWER) == 1
 
 
@@ -158,7 +138,7 @@ def test_a_line_that_is_no_utf8_does_not_end_the_conversation(
 ) -> None:
     lines = io.TextIOWrapper(io.BytesIO(b"\xff\xfe\nnow\n"), encoding="utf-8")
     monkeypatch.setattr(sys, "stdin", lines)
-    chat(_config(models / "speaker"))
+    chat(chat_config(models / "speaker"))
     assert "that line cannot be read" in capsys.readouterr().out
 
 
@@ -166,15 +146,15 @@ def test_a_line_that_is_no_utf8_does_not_end_the_conversation(
 
 
 def test_one_prompt_prints_nothing_but_its_answer(models: Path, talk: Reply, given: list[list[int]]) -> None:
-    out, err = talk(_config(models / "speaker", prompt="what is two", input="plus three"))
+    out, err = talk(chat_config(models / "speaker", prompt="what is two", input="plus three"))
     assert (out, err) == (f"{ANSWER}\n", "")
-    assert given == [_prompt_ids(models / "speaker", Turn("what is two", "plus three", ""))]
-    assert given != [_prompt_ids(models / "speaker", Turn("what is two", "", ""))]
+    assert given == [prompt_ids(models / "speaker", Turn("what is two", "plus three", ""))]
+    assert given != [prompt_ids(models / "speaker", Turn("what is two", "", ""))]
 
 
 def test_input_without_a_prompt_is_refused(models: Path, talk: Reply) -> None:
     with pytest.raises(UserError, match="--input belongs to --prompt"):
-        talk(_config(models / "speaker", input="plus three"))
+        talk(chat_config(models / "speaker", input="plus three"))
 
 
 @pytest.mark.parametrize(
@@ -185,7 +165,7 @@ def test_input_without_a_prompt_is_refused(models: Path, talk: Reply) -> None:
 def test_sampling_settings_reach_the_answer(models: Path, talk: Reply, changed: dict[str, Any]) -> None:
     usual = {} if "top_k" not in changed and "top_p" not in changed and "seed" not in changed else {"temperature": 3.0}
     answers = [
-        talk(_config(models / "random", prompt="now", sampling=SamplingConfig(**{"max_new_tokens": 12} | settings)))
+        talk(chat_config(models / "random", prompt="now", sampling=SamplingConfig(**{"max_new_tokens": 12} | settings)))
         for settings in (usual, changed, changed)
     ]
     assert answers[0] != answers[1] == answers[2]
@@ -196,11 +176,11 @@ def test_sampling_settings_reach_the_answer(models: Path, talk: Reply, changed: 
 
 def test_adapters_are_listed_and_switched(models: Path, talk: Reply) -> None:
     base = models / "random"
-    ids = _prompt_ids(base, Turn("now", "", ""))
+    ids = prompt_ids(base, Turn("now", "", ""))
     lines = ["/adapter", "now"]
     for name in ("one", "base", "two"):
         lines += ["/reset", f"/adapter {name}", "now"]
-    out, err = talk(_config(base, models / "one", models / "two"), *lines, "/adapter", "/adapter three")
+    out, err = talk(chat_config(base, models / "one", models / "two"), *lines, "/adapter", "/adapter three")
     parts = out.split("\n> ")
     assert parts[0] == f"{base} answers with two. /help lists the commands.\n"
     assert parts[1] == "  base\n  one\n* two\n"
@@ -214,7 +194,7 @@ def test_adapters_are_listed_and_switched(models: Path, talk: Reply) -> None:
 
 
 def test_without_a_base_the_recorded_one_is_taken_and_named(models: Path, talk: Reply) -> None:
-    out, err = talk(_config(None, models / "one", prompt="now"))
+    out, err = talk(chat_config(None, models / "one", prompt="now"))
     base = models / "random"
-    assert out == _answer(base, _prompt_ids(base, Turn("now", "", "")), models / "one") + "\n"
+    assert out == _answer(base, prompt_ids(base, Turn("now", "", "")), models / "one") + "\n"
     assert err == f"note: the base model is {base}, as recorded with the adapter; --base_model gives another\n"
