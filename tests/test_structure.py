@@ -85,6 +85,7 @@ LAYERS = {
     "inference/generate": 4,
     "inference/engine": 4,
     "inference/compiled": 5,
+    "inference/answerer": 5,
     "inference/models": 5,
     "inference/torch_engine": 5,
     "inference/llama_files": 6,

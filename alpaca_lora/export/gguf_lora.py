@@ -53,7 +53,7 @@ def write_gguf_lora(source: Source, path: Path, advance: Advance) -> None:
         writer.add_float32(gguf.Keys.Adapter.LORA_ALPHA, alpha)
         writer.add_name(source.name)
         writer.add_file_type(gguf.LlamaFileType.ALL_F32)
-        writer.add_string("alpaca_lora.adapter_sha256", adapter_sha256(source))
+        writer.add_string("alpaca_lora.adapter_sha256", adapter_sha256(source.adapter.folder))
         add_origin(writer, source)
         for name, layer in layers.items():
             up = layer.up * (layer.scaling * layer.down.shape[0] / alpha)

@@ -180,7 +180,7 @@ def _add_metadata(writer: GGUFWriter, source: Source, merged: Merged, outtype: O
     writer.add_name(source.name if merged.adapter else source.base_name)
     add_origin(writer, source)
     if merged.adapter:
-        writer.add_string("alpaca_lora.adapter_sha256", adapter_sha256(source))
+        writer.add_string("alpaca_lora.adapter_sha256", adapter_sha256(source.adapter.folder))
     writer.add_file_type(FILE_TYPES[outtype])
     writer.add_quantization_version(gguf.GGML_QUANT_VERSION)
     writer.add_context_length(context_tokens(source))
@@ -219,10 +219,12 @@ def add_origin(writer: GGUFWriter, source: Source) -> None:
     writer.add_tags(["alpaca-lora", "text-generation"])
 
 
-def adapter_sha256(source: Source) -> str:
-    """Give the SHA-256 of the adapter's weight file."""
+def adapter_sha256(folder: Path) -> str:
+    """Give the SHA-256 of an adapter's weight file."""
     names = ("adapter_model.safetensors", "adapter_model.bin")
-    path = next(source.adapter.folder / name for name in names if (source.adapter.folder / name).is_file())
+    path = next((folder / name for name in names if (folder / name).is_file()), None)
+    if path is None:
+        raise UserError(f"the adapter has no {names[0]}", where=str(folder), fix="give a finished run's output_dir")
     with path.open("rb") as file:
         return hashlib.file_digest(file, "sha256").hexdigest()
 

@@ -96,7 +96,7 @@ def write_record(verification: Verification, source: Source) -> Path:
         "base_model": source.base_name,
         "base_commit": source.place.commit,
         "base_fingerprint": source.adapter.base_fingerprint or None,
-        "adapter_sha256": adapter_sha256(source),
+        "adapter_sha256": adapter_sha256(source.adapter.folder),
         "prompt_template": source.prompt.name if "/" not in source.prompt.name else Path(source.prompt.name).name,
         "comparisons": [comparison.record() for comparison in verification.comparisons],
         "weights": _weights_record(verification),

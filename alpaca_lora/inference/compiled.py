@@ -31,7 +31,7 @@ class CompiledStep:
 
         self.length = min(context_length(model) or _LONGEST, _LONGEST)
         self._free = [StaticCache(config=model.config, max_cache_len=self.length) for _ in range(slots)]
-        if any(layer.is_sliding for layer in self._free[0].layers):
+        if any(getattr(layer, "is_sliding", False) for layer in self._free[0].layers):
             raise UserError("--compile_step: this model's attention has sliding windows", fix="leave it out")
         self.step: Any = torch.compile(model, mode=mode, backend=backend, fullgraph=True, dynamic=False)
 

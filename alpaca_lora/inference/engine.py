@@ -14,7 +14,7 @@ Reason = Literal["stop", "length", "cancelled"]
 
 
 class Busy(UserError):
-    """All slots are taken and the queue is full: ask again later."""
+    """All slots are taken and the queue is full, or the program is about to end: ask again later."""
 
 
 @dataclass(frozen=True)

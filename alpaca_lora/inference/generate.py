@@ -100,10 +100,12 @@ class Answer:
     Attributes:
         ids: tokens so far, end-of-sequence left out.
         finished: why it ended: `stop` at end-of-sequence or a stop string, `length` at a limit; empty while it runs.
+        reused_tokens: of the prompt's tokens, those whose keys and values were there already.
     """
 
     ids: list[int] = field(default_factory=list[int])
     finished: str = ""
+    reused_tokens: int = 0
 
 
 def answer_steps(

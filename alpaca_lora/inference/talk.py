@@ -5,17 +5,16 @@ from __future__ import annotations
 import json
 import os
 from collections.abc import Callable, Iterator, Sequence
+from contextlib import closing
 from dataclasses import dataclass, field, replace
 from pathlib import Path
-from typing import Any
 
 from alpaca_lora.data.examples import Turn
 from alpaca_lora.errors import UserError
-from alpaca_lora.inference.compiled import CompiledStep
+from alpaca_lora.inference.answerer import Answerer, open_answerer
 from alpaca_lora.inference.engine import Request
-from alpaca_lora.inference.generate import Answer, answer_room, answer_steps
+from alpaca_lora.inference.generate import Answer, answer_room
 from alpaca_lora.inference.models import BASE, Models, show_notes
-from alpaca_lora.inference.prompt_cache import PromptCache
 from alpaca_lora.inference.settings import ChatConfig, SamplingConfig
 
 
@@ -25,20 +24,19 @@ class Talk:
 
     Attributes:
         models: the base and its adapters.
+        answerer: computes the answers.
         active: name of the adapter that answers, or `base`.
         asked: what the last answer of the conversation was asked with.
         tries: how often the last question was answered again.
-        compiled: computes a token faster than the model itself, where it could be compiled.
     """
 
     models: Models
+    answerer: Answerer
     active: str
     system: str = ""
     turns: list[Turn] = field(default_factory=list[Turn])
     asked: Request | None = None
     tries: int = 0
-    compiled: CompiledStep | None = None
-    _heads: PromptCache = field(default_factory=PromptCache)
 
     def switch(self, name: str) -> None:
         """Answer with another adapter from now on."""
@@ -119,30 +117,10 @@ class Talk:
         return text
 
     def _pieces(self, request: Request) -> Iterator[str]:
-        models, borrowed = self.models, None
-
-        def begin() -> Any:
-            nonlocal borrowed
-            cache, _ = self._heads.begin(models.model, request.model, request.ids, request.heads)
-            if self.compiled and request.sampling.num_beams == 1:
-                tokens = len(request.ids) + request.sampling.max_new_tokens
-                borrowed = self.compiled.borrow(models.model, cache, tokens)
-            return borrowed if borrowed is not None else cache
-
-        def step(**inputs: Any) -> Any:
-            return (self.compiled.step if self.compiled and borrowed is not None else models.model)(**inputs)
-
-        models.select(request.model)
-        answer_room(models.model, len(request.ids), request.sampling)
-        steps = answer_steps(
-            models.model, models.tokenizer, request.ids, request.sampling, Answer(),
-            end=request.end, stop=request.stop, begin=begin, step=step,
-        )  # fmt: skip
-        try:
+        self.models.select(request.model)
+        answer_room(self.models.model, len(request.ids), request.sampling)
+        with closing(self.answerer.steps(request, Answer())) as steps:
             yield from filter(None, steps)
-        finally:
-            if self.compiled and borrowed is not None:
-                self.compiled.give_back(borrowed)
 
 
 def training_row(turns: Sequence[Turn], system: str = "") -> dict[str, list[dict[str, str]]]:
@@ -158,4 +136,4 @@ def open_talk(config: ChatConfig) -> Talk:
     """Load the base and every adapter that was named; the last one is active."""
     models = Models(config.model, config.adapters)
     show_notes(models.notes)
-    return Talk(models, models.first, compiled=CompiledStep(models.model, 1) if models.compiles else None)
+    return Talk(models, open_answerer(models, 1), models.first)

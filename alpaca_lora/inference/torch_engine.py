@@ -6,17 +6,13 @@ import logging
 import threading
 import time
 from collections import deque
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Generator
 from dataclasses import dataclass, field
-from functools import partial
-from typing import Any
 
-from alpaca_lora.errors import UserError
-from alpaca_lora.inference.compiled import CompiledStep
+from alpaca_lora.inference.answerer import open_answerer
 from alpaca_lora.inference.engine import Busy, Event, Finished, Reason, Request, Ticket
-from alpaca_lora.inference.generate import Answer, answer_room, answer_steps
+from alpaca_lora.inference.generate import Answer, answer_room
 from alpaca_lora.inference.models import Models
-from alpaca_lora.inference.prompt_cache import PromptCache
 from alpaca_lora.inference.settings import QueueConfig
 
 _LOG = logging.getLogger(__name__)
@@ -30,10 +26,8 @@ class _Job:
     asked: float
     started: float = 0.0
     first: float = 0.0
-    reused: int = 0
     answer: Answer = field(default_factory=Answer)
-    steps: Iterator[str] = field(default_factory=lambda: iter(()))
-    borrowed: Any = None
+    steps: Generator[str] = field(default_factory=lambda: (nothing for nothing in ()))
 
 
 class TorchEngine:
@@ -46,8 +40,7 @@ class TorchEngine:
     def __init__(self, models: Models, limits: QueueConfig) -> None:
         self.models = models
         self._limits = limits
-        self._prompts = PromptCache()
-        self._compiled = CompiledStep(models.model, limits.slots) if models.compiles else None
+        self._answerer = open_answerer(models, limits.slots)
         self._waiting: deque[_Job] = deque()
         self._active: list[_Job] = []
         self._changed = threading.Condition()
@@ -77,7 +70,7 @@ class TorchEngine:
         ticket = Ticket(request, deliver)
         with self._changed:
             if self._closed:
-                raise UserError("the program is about to end", fix="start it again")
+                raise Busy("the program is about to end", fix="start it again")
             if self.active + self.waiting >= self._limits.slots + self._limits.queue:
                 raise Busy(f"{self.active + self.waiting} requests are being answered or wait", fix="ask again later")
             self._waiting.append(_Job(ticket, time.perf_counter()))
@@ -104,8 +97,7 @@ class TorchEngine:
                 self._admit()
             for job in sorted(self._active, key=lambda job: job.ticket.request.model != self.models.active):
                 if not self._advance(job):
-                    if self._compiled and job.borrowed is not None:
-                        self._compiled.give_back(job.borrowed)
+                    job.steps.close()
                     with self._changed:
                         self._active.remove(job)
                         self._tell_places()
@@ -119,7 +111,7 @@ class TorchEngine:
         while self._waiting and len(self._active) < self._limits.slots:
             job = self._waiting.popleft()
             job.started = time.perf_counter()
-            job.steps = self._steps(job)
+            job.steps = self._answerer.steps(job.ticket.request, job.answer)
             self._active.append(job)
         self._tell_places()
 
@@ -128,27 +120,6 @@ class TorchEngine:
             job.ticket.place = place + 1
         for job in self._active:
             job.ticket.place = 0
-
-    def _steps(self, job: _Job) -> Iterator[str]:
-        models, request = self.models, job.ticket.request
-
-        def begin() -> object:
-            cache, job.reused = self._prompts.begin(models.model, request.model, request.ids, request.heads)
-            if self._compiled and request.sampling.num_beams == 1:
-                tokens = len(request.ids) + request.sampling.max_new_tokens
-                job.borrowed = self._compiled.borrow(models.model, cache, tokens)
-            return job.borrowed if job.borrowed is not None else cache
-
-        return answer_steps(
-            models.model, models.tokenizer, request.ids, request.sampling, job.answer,
-            end=request.end, stop=request.stop, begin=begin,
-            step=partial(self._step, job) if self._compiled else None,
-        )  # fmt: skip
-
-    def _step(self, job: _Job, **inputs: Any) -> Any:
-        """Compute one token: compiled where the answer could borrow a static cache."""
-        compiled = self._compiled if job.borrowed is not None else None
-        return (compiled.step if compiled else self.models.model)(**inputs)
 
     def _advance(self, job: _Job) -> bool:
         """Compute one more token of an answer; tell whether it goes on."""
@@ -180,6 +151,6 @@ class TorchEngine:
     def _summary(self, job: _Job, reason: Reason) -> Finished:
         now = time.perf_counter()
         return Finished(
-            reason, len(job.ticket.request.ids), job.reused, len(job.answer.ids),
+            reason, len(job.ticket.request.ids), job.answer.reused_tokens, len(job.answer.ids),
             job.started - job.asked, (job.first or now) - job.started, now - job.started,
         )  # fmt: skip

@@ -178,7 +178,7 @@ def test_metadata_says_what_the_model_is(tmp_path: Path) -> None:
     expected = {
         "general.architecture": "llama", "general.type": "model", "general.name": "my-model",
         "general.license": "apache-2.0", "general.file_type": 7, "general.base_model.0.name": "base",
-        "alpaca_lora.adapter_sha256": gguf_model.adapter_sha256(source),
+        "alpaca_lora.adapter_sha256": gguf_model.adapter_sha256(source.adapter.folder),
         "llama.context_length": 16384, "llama.embedding_length": 64, "llama.block_count": 2,
         "llama.feed_forward_length": 96, "llama.attention.head_count": 4, "llama.attention.head_count_kv": 2,
         "llama.rope.dimension_count": 16, "llama.rope.freq_base": 500000.0,

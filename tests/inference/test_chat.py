@@ -21,7 +21,7 @@ from alpaca_lora.data.examples import Example, Turn
 from alpaca_lora.data.prompts import load_prompt
 from alpaca_lora.data.tokens import tokenize_examples
 from alpaca_lora.errors import UserError
-from alpaca_lora.inference import talk as talk_module
+from alpaca_lora.inference import answerer as answerer_module
 from alpaca_lora.inference.chat import chat
 from alpaca_lora.inference.settings import ChatConfig, SamplingConfig
 from alpaca_lora.inference.text import decode_answer
@@ -52,13 +52,13 @@ def talk(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) ->
 def given(monkeypatch: pytest.MonkeyPatch) -> list[list[int]]:
     """Collects the ids that the model is given at each turn; the answers are the real ones."""
     prompts: list[list[int]] = []
-    steps = talk_module.answer_steps
+    steps = answerer_module.answer_steps
 
     def recording(model: Any, tokenizer: Any, ids: Any, *args: Any, **more: Any) -> Any:
         prompts.append(list(ids))
         return steps(model, tokenizer, ids, *args, **more)
 
-    monkeypatch.setattr(talk_module, "answer_steps", recording)
+    monkeypatch.setattr(answerer_module, "answer_steps", recording)
     return prompts
 
 

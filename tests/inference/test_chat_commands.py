@@ -21,7 +21,7 @@ from alpaca_lora.data.examples import Turn
 from alpaca_lora.errors import UserError
 from alpaca_lora.inference import chat as chat_module
 from alpaca_lora.inference import models as models_module
-from alpaca_lora.inference import talk as talk_module
+from alpaca_lora.inference import answerer as answerer_module
 from alpaca_lora.inference.chat import chat
 from alpaca_lora.inference.chat_commands import completions
 from alpaca_lora.inference.settings import AdaptersConfig, ChatConfig
@@ -53,13 +53,13 @@ def talk(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) ->
 def given(monkeypatch: pytest.MonkeyPatch) -> list[list[int]]:
     """Collects the ids that the model is given at each turn; the answers are the real ones."""
     prompts: list[list[int]] = []
-    steps = talk_module.answer_steps
+    steps = answerer_module.answer_steps
 
     def recording(model: Any, tokenizer: Any, ids: Any, *args: Any, **more: Any) -> Any:
         prompts.append(list(ids))
         return steps(model, tokenizer, ids, *args, **more)
 
-    monkeypatch.setattr(talk_module, "answer_steps", recording)
+    monkeypatch.setattr(answerer_module, "answer_steps", recording)
     return prompts
 
 

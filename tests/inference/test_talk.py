@@ -18,6 +18,7 @@ from safetensors.torch import load_file, save_file
 
 from alpaca_lora.data.examples import Turn, read_examples
 from alpaca_lora.errors import UserError
+from alpaca_lora.inference.answerer import Answerer
 from alpaca_lora.inference.chat import chat
 from alpaca_lora.inference.generate import stream_text
 from alpaca_lora.inference.settings import ChatConfig, SamplingConfig
@@ -101,7 +102,7 @@ def test_a_compiled_step_answers_alike(models: Path) -> None:
     opened = open_talk(chat_config(models / "random"))
     plain = [opened.answer(question, SHORT, _silent) for question in ("what is two", "and three")]
     compiled: Any = _Compiled(opened.models.model)
-    again = Talk(opened.models, "base", compiled=compiled)
+    again = Talk(opened.models, Answerer(opened.models, compiled), "base")
     assert [again.answer(question, SHORT, _silent) for question in ("what is two", "and three")] == plain
     assert compiled.read == [1] * 22  # all but each answer's first token
     assert compiled.lent == [True, False] * 2
