@@ -16,6 +16,7 @@ from cyclopts.config import Dict
 from alpaca_lora import __version__
 from alpaca_lora.config import DemoConfig, DoctorConfig, FinetuneConfig, PreviewConfig
 from alpaca_lora.data.audit.settings import CheckConfig
+from alpaca_lora.data.settings import DownloadConfig, EnrichConfig, LengthsConfig
 from alpaca_lora.errors import Interrupted, UserError
 from alpaca_lora.export import settings as exports
 from alpaca_lora.inference.settings import ChatConfig, ServeConfig, UiConfig
@@ -32,6 +33,7 @@ app = App(
 _DEMO, _FINETUNE = DemoConfig(), FinetuneConfig()
 _CHAT, _UI, _SERVE = ChatConfig(), UiConfig(), ServeConfig()
 _DOCTOR, _PREVIEW, _CHECK = DoctorConfig(), PreviewConfig(), CheckConfig()
+_LENGTHS, _DOWNLOAD, _ENRICH = LengthsConfig(), DownloadConfig(), EnrichConfig()
 _HF, _ADAPTER, _META = exports.HfExportConfig(), exports.AdapterExportConfig(), exports.MetaExportConfig()
 _GGUF, _GGUF_LORA = exports.GgufExportConfig(), exports.GgufLoraExportConfig()
 _OLLAMA, _VERIFY = exports.OllamaExportConfig(), exports.VerifyConfig()
@@ -45,6 +47,9 @@ _SETTINGS = {
     "doctor": _DOCTOR,
     "data preview": _PREVIEW,
     "data check": _CHECK,
+    "data lengths": _LENGTHS,
+    "data download": _DOWNLOAD,
+    "data enrich": _ENRICH,
     "export hf": _HF,
     "export adapter": _ADAPTER,
     "export meta": _META,
@@ -130,6 +135,30 @@ def check(path: str = "", /, config: CheckConfig = _CHECK) -> None:
     from alpaca_lora.data.audit.check import check as run
 
     run(path, config)
+
+
+@data_app.command
+def lengths(config: LengthsConfig = _LENGTHS) -> None:
+    """Tell how long rows are in tokens, and what padding, packs and hours that costs."""
+    from alpaca_lora.data.lengths import lengths as run
+
+    run(config)
+
+
+@data_app.command
+def download(name: str = "", /, config: DownloadConfig = _DOWNLOAD) -> None:
+    """Fetch a published data set, its licence shown first; without a name: list them."""
+    from alpaca_lora.data.download import download as run
+
+    run(name, config)
+
+
+@data_app.command
+def enrich(subset: str, /, config: EnrichConfig = _ENRICH) -> None:
+    """Tell how much more of each flaw a chosen subset holds than the whole."""
+    from alpaca_lora.data.audit.enrich import enrich as run
+
+    run(subset, config)
 
 
 @export_app.command

@@ -15,8 +15,9 @@ from importlib.util import find_spec
 from types import MappingProxyType, NoneType
 from typing import Any, Literal, get_args, get_origin, get_type_hints
 
-from alpaca_lora.config import ChatConfig, FinetuneConfig
+from alpaca_lora.config import FinetuneConfig
 from alpaca_lora.errors import UserError
+from alpaca_lora.inference.settings import ChatConfig, UiConfig
 
 FINETUNE_DEFAULTS: Mapping[str, Any] = MappingProxyType(
     {
@@ -60,7 +61,7 @@ GENERATE_DEFAULTS: Mapping[str, Any] = MappingProxyType(
         "base_model": "",
         "lora_weights": "tloen/alpaca-lora-7b",
         "prompt_template": "",
-        "server_name": "0.0.0.0",
+        "server_name": "127.0.0.1",  # the original let in the whole network unasked: 0.0.0.0
         "share_gradio": False,
     }
 )
@@ -74,8 +75,6 @@ _GONE = {
     "load_8bit": bool,
     "lora_weights": str,
     "prompt_template": str,
-    "server_name": str,
-    "share_gradio": bool,
 }
 """Types of the original's flags that today's settings do not have under that name."""
 
@@ -140,9 +139,19 @@ def _finetune_notes(values: Mapping[str, Any], given: Mapping[str, Any], environ
     return notes
 
 
-def chat_settings(arguments: Sequence[str], environment: Mapping[str, str]) -> tuple[ChatConfig, list[str]]:
-    """Read the command line of `generate.py`; return the settings and one line for each thing done differently."""
-    given = parse_flags(arguments, flag_kinds(ChatConfig, GENERATE_DEFAULTS))
+def generate_settings(
+    arguments: Sequence[str], environment: Mapping[str, str]
+) -> tuple[ChatConfig | UiConfig, list[str]]:
+    """Read the command line of `generate.py`; return the settings and one line for each thing done differently.
+
+    With --prompt they are those of `chat`, which answers once in the terminal; else those of the page.
+    """
+    kinds = {config: flag_kinds(config, GENERATE_DEFAULTS) for config in (ChatConfig, UiConfig)}
+    given = parse_flags(arguments, kinds[ChatConfig] | kinds[UiConfig])
+    config, other = (ChatConfig, "without") if "prompt" in given else (UiConfig, "with")
+    for flag in given:
+        if flag not in kinds[config]:
+            raise UserError(f"--{flag} does nothing here", fix=f"it belongs to generate.py {other} --prompt")
     values = {**GENERATE_DEFAULTS, **given}
     notes: list[str] = []
     values["base_model"] = values["base_model"] or environment.get("BASE_MODEL", "")
@@ -157,12 +166,9 @@ def chat_settings(arguments: Sequence[str], environment: Mapping[str, str]) -> t
             "--load_8bit: needs a CUDA card and bitsandbytes (pip install 'alpaca-lora[quant]'); the base is held in "
             "the precision that the hardware suits instead"
         )
-    if "prompt" not in given or "server_name" in given or values["share_gradio"]:
-        notes.append(
-            "the web page of --server_name and --share_gradio is not part of this version: answers come in the "
-            "terminal, or once with --prompt"
-        )
-    return build_settings(ChatConfig, values), notes
+    if config is UiConfig and "server_name" not in given:
+        notes.append("the page is open to this machine only; the original's was to the network: --server_name 0.0.0.0")
+    return build_settings(config, values), notes
 
 
 def can_hold_8bit() -> bool:

@@ -15,8 +15,9 @@ import pytest
 from alpaca_lora import original
 from alpaca_lora.config import FinetuneConfig
 from alpaca_lora.errors import UserError
+from alpaca_lora.inference.settings import ChatConfig, UiConfig
 from alpaca_lora.options import flatten
-from alpaca_lora.original import chat_settings, finetune_settings, parse_flags
+from alpaca_lora.original import finetune_settings, generate_settings, parse_flags
 
 ROOT = Path(__file__).parents[1]
 KINDS: dict[str, Any] = {
@@ -115,11 +116,11 @@ def test_the_original_readme_commands_run_verbatim() -> None:
     )
     assert settings["lora_target_modules"] == ("q_proj", "k_proj", "v_proj", "o_proj")
     assert (settings["num_epochs"], settings["lora_r"], settings["micro_batch_size"]) == (10, 16, 8)
-    chat, _ = chat_settings(
+    page, _ = generate_settings(
         shlex.split("--load_8bit --base_model 'decapoda-research/llama-7b-hf' --lora_weights 'tloen/alpaca-lora-7b'"),
         {},
     )
-    assert chat.adapter == ("tloen/alpaca-lora-7b",)
+    assert page.adapters.adapter == ("tloen/alpaca-lora-7b",)
 
 
 def test_every_flag_of_the_finetune_verb_works_too() -> None:
@@ -169,25 +170,54 @@ def test_wandb_is_used_when_a_project_is_named() -> None:
 def test_base_model_comes_from_the_environment() -> None:
     assert _finetune("", BASE_MODEL="from/environment")[0]["base_model"] == "from/environment"
     assert _finetune("--base_model named", BASE_MODEL="from/environment")[0]["base_model"] == "named"
-    assert chat_settings([], {"BASE_MODEL": "from/environment"})[0].model.base_model == "from/environment"
+    assert generate_settings([], {"BASE_MODEL": "from/environment"})[0].model.base_model == "from/environment"
 
 
-def test_generate_flags(monkeypatch: pytest.MonkeyPatch) -> None:
-    config, notes = chat_settings([], {})
-    assert (config.adapter, config.prompt_template_name, config.model.quantization) == (
+def _generate(line: str) -> tuple[ChatConfig | UiConfig, list[str]]:
+    return generate_settings(shlex.split(line), {})
+
+
+def test_generate_opens_the_page_with_the_originals_flags() -> None:
+    config, notes = _generate("")
+    assert isinstance(config, UiConfig)
+    assert (config.adapters.adapter, config.adapters.prompt_template_name, config.model.quantization) == (
         ("tloen/alpaca-lora-7b",), None, "none",
     )  # fmt: skip
-    assert "the web page of --server_name and --share_gradio is not part of this version" in notes[0]
+    assert (config.server_name, config.share_gradio) == ("127.0.0.1", False)
+    assert ["--server_name 0.0.0.0" in note for note in notes] == [True]
+    line = "--server_name 0.0.0.0 --share_gradio --lora_weights '' --prompt_template vigogne --server_port 8001"
+    config, notes = _generate(line)
+    assert isinstance(config, UiConfig)
+    assert (config.server_name, config.share_gradio, config.server_port, notes) == ("0.0.0.0", True, 8001, [])
+    assert (config.adapters.adapter, config.adapters.prompt_template_name) == ((), "vigogne")
+
+
+def test_generate_answers_a_prompt_in_the_terminal(monkeypatch: pytest.MonkeyPatch) -> None:
     line = "--prompt Hi --input there --temperature 0.5 --top_k 40 --lora_weights '' --prompt_template vigogne"
-    config, notes = chat_settings(shlex.split(line), {})
-    assert (config.prompt, config.input, config.adapter, config.prompt_template_name) == ("Hi", "there", (), "vigogne")
+    config, notes = _generate(line)
+    assert isinstance(config, ChatConfig)
+    assert (config.prompt, config.input) == ("Hi", "there")
+    assert (config.adapters.adapter, config.adapters.prompt_template_name) == ((), "vigogne")
     assert (config.sampling.temperature, config.sampling.top_k, notes) == (0.5, 40, [])
     monkeypatch.setattr(original, "can_hold_8bit", lambda: True)
-    assert chat_settings(["--load_8bit", "--prompt", "Hi"], {})[0].model.quantization == "int8"
+    assert _generate("--load_8bit --prompt Hi")[0].model.quantization == "int8"
     monkeypatch.setattr(original, "can_hold_8bit", lambda: False)
-    config, notes = chat_settings(["--load_8bit", "--prompt", "Hi"], {})
+    config, notes = _generate("--load_8bit --prompt Hi")
     assert config.model.quantization == "none"
     assert "--load_8bit: needs a CUDA card and bitsandbytes" in notes[0]
+
+
+@pytest.mark.parametrize(
+    ("line", "message"),
+    [
+        ("--temperature 0.5", "--temperature does nothing here\n  fix: it belongs to generate.py with --prompt"),
+        ("--prompt Hi --votes v", "--votes does nothing here\n  fix: it belongs to generate.py without --prompt"),
+    ],
+)
+def test_a_flag_of_the_other_way_to_ask_is_refused(line: str, message: str) -> None:
+    with pytest.raises(UserError) as caught:
+        _generate(line)
+    assert str(caught.value) == message
 
 
 @pytest.mark.parametrize("script", ["finetune.py", "generate.py"])

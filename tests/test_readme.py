@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 
 from alpaca_lora.cli import app, read_command
-from alpaca_lora.original import chat_settings, finetune_settings
+from alpaca_lora.original import finetune_settings, generate_settings
 from alpaca_lora.original_exports import hf_settings, meta_settings
 
 ROOT = Path(__file__).parents[1]
@@ -49,7 +49,7 @@ def test_command_parses(command: str, monkeypatch: pytest.MonkeyPatch) -> None:
         meta_settings(words[words.index("export_state_dict_checkpoint.py") + 1 :], environment)
     else:
         assert "generate.py" in words
-        chat_settings(words[words.index("generate.py") + 1 :], {})
+        generate_settings(words[words.index("generate.py") + 1 :], {})
 
 
 def test_every_verb_is_in_the_table() -> None:

@@ -78,8 +78,6 @@ def vllm_command(config: ServeConfig) -> VllmCommand:
         raise UserError("vLLM does not tell which port it took", fix="name a --port")
     if config.model.device not in ("auto", "cuda"):
         raise UserError(f"vLLM is not started on {config.model.device}", fix="leave --device out")
-    if config.adapters.merge_adapter:
-        raise UserError("vLLM merges no adapters", fix=_MERGED)
     if config.model.quantization == "int8":
         raise UserError("vLLM quantises to 4 bits only, where it loads a model", fix="--quantization nf4, or none")
     prompts = Prompts(config.model, config.adapters)

@@ -132,7 +132,6 @@ def test_adapters_that_vllm_cannot_compute(
         ({"port": 0}, "which port"),
         ({"model": ModelConfig(quantization="int8")}, "4 bits only"),
         ({"model": ModelConfig(device="cpu")}, "not started on cpu"),
-        ({"adapters": AdaptersConfig(merge_adapter=True)}, "merges no adapters"),
     ],
 )
 def test_settings_that_vllm_has_not(changes: dict[str, Any], message: str, folders: Path) -> None:

@@ -64,7 +64,10 @@ def _check(config: ServeConfig, key: str) -> None:
         raise UserError("the key holds characters that an HTTP header cannot", fix="use ASCII letters and digits")
     own = [name for name in ("merge_adapter", "compile_step") if getattr(config.adapters, name)]
     if own and config.engine != "transformers":
-        raise UserError(f"--{own[0]} is for the engine transformers, the engine is {config.engine}", fix="leave it out")
+        raise UserError(
+            f"--{own[0]} is for the engine transformers, the engine is {config.engine}",
+            fix="leave it out; alpaca-lora export writes a merged model for other engines",
+        )
     if config.engine != "llama.cpp" and (config.gguf or config.gguf_lora):
         raise UserError(
             f"--gguf and --gguf_lora are read by llama.cpp, the engine is {config.engine}", fix="--engine llama.cpp"

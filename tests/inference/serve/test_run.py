@@ -16,7 +16,7 @@ import pytest
 
 from alpaca_lora.errors import UserError
 from alpaca_lora.inference.serve.run import KEY_VARIABLE, listen, serve
-from alpaca_lora.inference.settings import ServeConfig
+from alpaca_lora.inference.settings import AdaptersConfig, ServeConfig
 
 
 @pytest.fixture(autouse=True)
@@ -39,6 +39,13 @@ def test_a_key_that_no_header_can_hold_is_refused(key: str) -> None:
 def test_files_for_another_engine_are_refused() -> None:
     with pytest.raises(UserError, match="the engine is transformers"):
         serve(ServeConfig(gguf="a.gguf"))
+
+
+@pytest.mark.parametrize("option", ["merge_adapter", "compile_step"])
+@pytest.mark.parametrize("engine", ["llama.cpp", "vllm"])
+def test_options_that_another_engine_would_not_heed_are_refused(engine: Any, option: str) -> None:
+    with pytest.raises(UserError, match=f"--{option} is for the engine transformers"):
+        serve(ServeConfig(engine=engine, adapters=AdaptersConfig(**{option: True})))
 
 
 @pytest.mark.parametrize("name", ["fastapi", "uvicorn", "prometheus_client"])
