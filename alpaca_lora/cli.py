@@ -14,9 +14,8 @@ from cyclopts import App, CycloptsError, MissingArgumentError, Parameter, Unused
 from cyclopts.config import Dict
 
 from alpaca_lora import __version__
-from alpaca_lora.config import DemoConfig, DoctorConfig, FinetuneConfig, PreviewConfig
-from alpaca_lora.data.audit.settings import CheckConfig
-from alpaca_lora.data.settings import DownloadConfig, EnrichConfig, LengthsConfig
+from alpaca_lora.config import DemoConfig, DoctorConfig, FinetuneConfig
+from alpaca_lora.data.commands import DATA_SETTINGS, data_app
 from alpaca_lora.errors import Interrupted, UserError
 from alpaca_lora.export import settings as exports
 from alpaca_lora.inference.settings import ChatConfig, ServeConfig, UiConfig
@@ -32,8 +31,7 @@ app = App(
 )
 _DEMO, _FINETUNE = DemoConfig(), FinetuneConfig()
 _CHAT, _UI, _SERVE = ChatConfig(), UiConfig(), ServeConfig()
-_DOCTOR, _PREVIEW, _CHECK = DoctorConfig(), PreviewConfig(), CheckConfig()
-_LENGTHS, _DOWNLOAD, _ENRICH = LengthsConfig(), DownloadConfig(), EnrichConfig()
+_DOCTOR = DoctorConfig()
 _HF, _ADAPTER, _META = exports.HfExportConfig(), exports.AdapterExportConfig(), exports.MetaExportConfig()
 _GGUF, _GGUF_LORA = exports.GgufExportConfig(), exports.GgufLoraExportConfig()
 _OLLAMA, _VERIFY = exports.OllamaExportConfig(), exports.VerifyConfig()
@@ -45,11 +43,7 @@ _SETTINGS = {
     "ui": _UI,
     "serve": _SERVE,
     "doctor": _DOCTOR,
-    "data preview": _PREVIEW,
-    "data check": _CHECK,
-    "data lengths": _LENGTHS,
-    "data download": _DOWNLOAD,
-    "data enrich": _ENRICH,
+    **DATA_SETTINGS,
     "export hf": _HF,
     "export adapter": _ADAPTER,
     "export meta": _META,
@@ -59,7 +53,6 @@ _SETTINGS = {
     "verify": _VERIFY,
 }
 
-data_app = App(name="data", help="Look at instruction data.")
 app.command(data_app)
 export_app = App(name="export", help="Write a trained model for other programs; each is reloaded and compared.")
 app.command(export_app)
@@ -119,46 +112,6 @@ def doctor(config: DoctorConfig = _DOCTOR) -> None:
     from alpaca_lora.doctor import doctor as run
 
     run(config)
-
-
-@data_app.command
-def preview(config: PreviewConfig = _PREVIEW) -> None:
-    """Show rows with their trained tokens coloured, and what became of all rows."""
-    from alpaca_lora.training.prepare import preview as run
-
-    run(config)
-
-
-@data_app.command
-def check(path: str = "", /, config: CheckConfig = _CHECK) -> None:
-    """Find the flaws of a data file: every row with its reason, and how it could be mended."""
-    from alpaca_lora.data.audit.check import check as run
-
-    run(path, config)
-
-
-@data_app.command
-def lengths(config: LengthsConfig = _LENGTHS) -> None:
-    """Tell how long rows are in tokens, and what padding, packs and hours that costs."""
-    from alpaca_lora.data.lengths import lengths as run
-
-    run(config)
-
-
-@data_app.command
-def download(name: str = "", /, config: DownloadConfig = _DOWNLOAD) -> None:
-    """Fetch a published data set, its licence shown first; without a name: list them."""
-    from alpaca_lora.data.download import download as run
-
-    run(name, config)
-
-
-@data_app.command
-def enrich(subset: str, /, config: EnrichConfig = _ENRICH) -> None:
-    """Tell how much more of each flaw a chosen subset holds than the whole."""
-    from alpaca_lora.data.audit.enrich import enrich as run
-
-    run(subset, config)
 
 
 @export_app.command

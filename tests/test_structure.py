@@ -47,6 +47,7 @@ LAYERS = {
     "data/audit/actions": 2,
     **dict.fromkeys((f"data/audit/answers/{name}" for name in ANSWERS.split()), 2),
     "data/audit/catalogue": 2,
+    **dict.fromkeys((f"data/audit/{name}" for name in ("changes", "clean", "diff", "mending", "spans")), 2),
     "data/audit/characters": 2,
     "data/audit/check": 2,
     "data/audit/constraints": 2,
@@ -154,6 +155,7 @@ LAYERS = {
     "demo": 7,
     "doctor": 7,
     "recipe": 1,
+    "data/commands": 7,
     "cli": 7,
     "__main__": 7,
 }

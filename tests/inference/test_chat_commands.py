@@ -19,9 +19,9 @@ from alpaca_lora.cli import read_command
 from alpaca_lora.config import ModelConfig
 from alpaca_lora.data.examples import Turn
 from alpaca_lora.errors import UserError
+from alpaca_lora.inference import answerer as answerer_module
 from alpaca_lora.inference import chat as chat_module
 from alpaca_lora.inference import models as models_module
-from alpaca_lora.inference import answerer as answerer_module
 from alpaca_lora.inference.chat import chat
 from alpaca_lora.inference.chat_commands import completions
 from alpaca_lora.inference.settings import AdaptersConfig, ChatConfig

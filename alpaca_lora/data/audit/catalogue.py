@@ -12,11 +12,15 @@ from alpaca_lora.data.audit import (
     actions,
     characters,
     constraints,
+    contradictions,
+    duplicates,
     inputs,
     markers,
     media,
     merged,
     outputs,
+    privacy,
+    scripts,
     stop_cuts,
     tags,
 )
@@ -51,6 +55,15 @@ BUILTIN: tuple[Rule, ...] = (
     constraints.BROKEN_PYTHON,
     tags.ASKS_PICTURE,
     tags.NAME_GAP,
+    duplicates.EXACT_DUPLICATE,
+    duplicates.NEAR_DUPLICATE,
+    contradictions.CONTRADICTION,
+    privacy.EMAIL,
+    privacy.PHONE,
+    privacy.CARD,
+    privacy.IBAN,
+    privacy.SECRET,
+    scripts.UNASKED_SCRIPT,
 )
 
 

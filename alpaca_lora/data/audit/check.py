@@ -11,10 +11,12 @@ from rich.progress import BarColumn, Progress, TaskProgressColumn, TextColumn, T
 
 from alpaca_lora.data.audit.catalogue import choose_rules, with_own_rules
 from alpaca_lora.data.audit.language import is_english
+from alpaca_lora.data.audit.leakage import leaked_row
 from alpaca_lora.data.audit.report import Report, print_report, write_findings
 from alpaca_lora.data.audit.rows import RowView, Table, read_rows
 from alpaca_lora.data.audit.rules import Finding, Fix, Hit, Rule
 from alpaca_lora.data.audit.settings import CheckConfig
+from alpaca_lora.data.audit.statistics import measure, print_statistics
 from alpaca_lora.errors import UserError
 
 _REPORT_EVERY = 500
@@ -27,9 +29,13 @@ def check(path: str, config: CheckConfig) -> None:
     """Check a file, print what was found, write it where asked; raise `UserError` over `max_defects`."""
     if path and config.data_path and path != config.data_path:
         raise UserError(f"two files to check, {path} and {config.data_path}", fix="give one of them")
-    rules = choose_rules(with_own_rules(config.rules), config.only, config.skip)
+    known = with_own_rules(config.rules)
+    if config.against:
+        known = (*known, leaked_row([read_rows(other) for other in config.against]))
+    rules = choose_rules(known, config.only, config.skip)
     table = read_rows(path or config.data_path, config.data_shape)
     report = run_rules(table, rules, show_progress=sys.stderr.isatty())
+    print_statistics(measure(table.views), Console())
     print_report(report, Console())
     if config.json:
         write_findings(report, config.json)

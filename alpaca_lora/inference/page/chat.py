@@ -14,6 +14,7 @@ from alpaca_lora.inference.page.controls import Page, SamplingControls, answer_m
 from alpaca_lora.inference.page.growing import grow
 from alpaca_lora.inference.page.instruct import stop_button
 from alpaca_lora.inference.page.labels import say
+from alpaca_lora.inference.talk import training_row
 
 _DOWNLOAD = """(text) => {
   if (!text) return;
@@ -95,7 +96,7 @@ class ChatTab:
         return {self.box: [], self.turns: [], self.line: ""}
 
     def _export(self, values: dict[Any, Any]) -> dict[Any, Any]:
-        row = training_row(values[self.turns], values[self.system])
+        row = exported(values[self.turns], values[self.system])
         return {self.row: row, self.line: "" if row else problem(say(values[self.page.language], "no_conversation"))}
 
     def _ask(
@@ -120,15 +121,10 @@ class ChatTab:
             yield {self.line: refusal(error, language)}
 
 
-def training_row(turns: Sequence[tuple[str, str]], system: str) -> str:
+def exported(turns: Sequence[tuple[str, str]], system: str) -> str:
     """Write the answered turns as JSON that training reads: one row of `messages`. Empty where none is answered."""
-    answered = [turn for turn in turns if turn[1]]
-    if not answered:
-        return ""
-    messages = [{"role": "system", "content": system}] if system else []
-    for question, answer in answered:
-        messages += [{"role": "user", "content": question}, {"role": "assistant", "content": answer}]
-    return json.dumps([{"messages": messages}], ensure_ascii=False, indent=2)
+    answered = [Turn(question, "", answer) for question, answer in turns if answer]
+    return json.dumps([training_row(answered, system)], ensure_ascii=False, indent=2) if answered else ""
 
 
 def _turn(index: int | tuple[int, int]) -> int:

@@ -15,7 +15,7 @@ pytest.importorskip("gradio", reason="gradio is not installed")
 from alpaca_lora.data.examples import Turn, read_examples
 from alpaca_lora.inference.engine import Event, Finished, Request, Ticket
 from alpaca_lora.inference.page import growing, labels
-from alpaca_lora.inference.page.chat import training_row
+from alpaca_lora.inference.page.chat import exported
 from alpaca_lora.inference.page.compare import marked_answers
 from alpaca_lora.inference.page.controls import answer_markdown
 from alpaca_lora.inference.page.growing import Asked, Growing, grow
@@ -71,13 +71,13 @@ def test_a_conversation_is_read_back_as_the_same_turns(tmp_path: Path) -> None:
     turns = [("  Say 猫.\n", " 猫 "), ("Again?", "No.\n\n```\ncode\n```")]
     path = tmp_path / "conversation.json"
     for system in ("", "Be brief."):
-        path.write_text(training_row([*turns, ("unanswered", "")], system), encoding="utf-8")
+        path.write_text(exported([*turns, ("unanswered", "")], system), encoding="utf-8")
         found = read_examples(str(path))
         assert found.shape == "messages"
         assert [(one.system, one.turns) for one in found.examples] == [
             (system, tuple(Turn(question, "", answer) for question, answer in turns))
         ]
-    assert training_row([("unanswered", "")], "Be brief.") == ""
+    assert exported([("unanswered", "")], "Be brief.") == ""
 
 
 def _fields(text: str) -> set[str]:
