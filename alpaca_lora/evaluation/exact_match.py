@@ -6,12 +6,12 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
-from alpaca_lora.inference.settings import SamplingConfig
 from alpaca_lora.data.encoder import TextEncoder
 from alpaca_lora.data.examples import Example
 from alpaca_lora.data.prompts import Prompt, end_token
 from alpaca_lora.data.tokens import encode_prompt
 from alpaca_lora.inference.generate import answer_prompts
+from alpaca_lora.inference.settings import SamplingConfig
 
 if TYPE_CHECKING:
     from transformers import PreTrainedTokenizerFast

@@ -12,7 +12,6 @@ from rich.console import Console
 from rich.progress import track
 from torch import Tensor
 
-from alpaca_lora.inference.settings import SamplingConfig
 from alpaca_lora.data.encoder import TextEncoder
 from alpaca_lora.data.examples import Turn
 from alpaca_lora.data.prompts import Prompt
@@ -20,6 +19,7 @@ from alpaca_lora.data.segments import special_pattern
 from alpaca_lora.data.tokens import encode_prompt
 from alpaca_lora.errors import UserError
 from alpaca_lora.inference.generate import context_length, generate_ids
+from alpaca_lora.inference.settings import SamplingConfig
 
 FOLLOWED = 64
 """Tokens of each answer that are compared; fewer where the context ends."""

@@ -14,7 +14,11 @@ Reason = Literal["stop", "length", "cancelled"]
 
 
 class Busy(UserError):
-    """All slots are taken and the queue is full, or the program is about to end: ask again later."""
+    """All slots are taken and the queue is full: ask again later."""
+
+
+class Closing(UserError):
+    """The program is about to end: nothing more is taken."""
 
 
 @dataclass(frozen=True)
@@ -109,7 +113,7 @@ class Engine(Protocol):
     def ask(self, request: Request, deliver: Callable[[Event], None]) -> Ticket:
         """Take a request; `deliver` is called with each event, from another thread, and must return at once.
 
-        Raises `Busy` where the queue is full, `UserError` for a prompt that does not fit the model.
+        Raises `Busy` where the queue is full, `Closing` at the end, `UserError` for a prompt that does not fit.
         """
         ...
 

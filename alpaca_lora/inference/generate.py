@@ -88,7 +88,7 @@ def answer_room(model: Any, prompt_tokens: int, sampling: SamplingConfig) -> int
     if context and prompt_tokens >= context:
         raise UserError(
             f"the prompt has {prompt_tokens} tokens, the model reads at most {context}",
-            fix="shorten it; in a conversation, /reset forgets the turns before it",
+            fix="shorten it, or begin a new conversation (/reset in the terminal)",
         )
     return min(sampling.max_new_tokens, context - prompt_tokens) if context else sampling.max_new_tokens
 

@@ -12,7 +12,7 @@ from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
 from alpaca_lora.errors import UserError
-from alpaca_lora.inference.engine import Busy, Event, Finished, Reason, Request, Ticket
+from alpaca_lora.inference.engine import Busy, Closing, Event, Finished, Reason, Request, Ticket
 from alpaca_lora.inference.llama_files import check_files
 from alpaca_lora.inference.llama_server import check_installed, sampling_settings, slot_context, start_server
 from alpaca_lora.inference.models import BASE, Prompts, show_notes
@@ -169,7 +169,7 @@ class LlamaEngine:
         ticket = Ticket(request, deliver)
         with self._changed:
             if self._closed:
-                raise UserError("the program is about to end", fix="start it again")
+                raise Closing("the program is about to end", fix="start it again")
             if len(self._active) + len(self._waiting) >= self._limits.slots + self._limits.queue:
                 raise Busy(f"{len(self._active)} answers grow and {len(self._waiting)} wait", fix="ask again later")
             self._waiting.append(_Job(ticket, self._ends(request), self._drops_space))

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import logging
 import sys
 from collections.abc import Sequence
+from contextlib import suppress
 from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -31,6 +33,7 @@ BASE = "base"
 """What the bare base model is called among the adapters."""
 
 _DEPTH = 3
+_LOG = logging.getLogger(__name__)
 
 
 class Prompts:
@@ -46,7 +49,9 @@ class Prompts:
         self.notes: list[str] = []
         self._config = adapters
         self.folders = _named_folders(adapters.adapter)
-        self.refresh()
+        self._given = list(self.folders)
+        if adapters.adapter_dir:
+            self._take(find_adapters(Path(adapters.adapter_dir).expanduser()))
         self.model_config = self._with_recorded_base(model)
         self.place: BasePlace = find_base(self.model_config)
         self.base_name = self.place.name
@@ -55,7 +60,7 @@ class Prompts:
         self.notes += mended
         self.encoder = TextEncoder(self.tokenizer)
         self._prompts = {BASE: load_prompt(adapters.prompt_template_name or "alpaca", self.tokenizer)}
-        for name in _named_folders(adapters.adapter):
+        for name in self._given:
             self.prompt(name)
         if adapters.merge_adapter and (len(adapters.adapter) != 1 or adapters.adapter_dir):
             raise UserError("--merge_adapter takes one adapter", fix="give one --adapter, and no --adapter_dir")
@@ -68,15 +73,18 @@ class Prompts:
     @property
     def first(self) -> str:
         """Name of the one that answers where none is named: the last adapter given."""
-        return [BASE, *_named_folders(self._config.adapter)][-1] if self._config.adapter else self.names[0]
+        return [BASE, *self._given][-1]
 
     def refresh(self) -> None:
-        """Look into `adapter_dir` again: runs may have written new checkpoints since."""
+        """Look into `adapter_dir` again: runs may have written new checkpoints since. What is known stays known."""
         if self._config.adapter_dir:
-            known = {folder.resolve() for folder in self.folders.values()}
-            found = find_adapters(Path(self._config.adapter_dir).expanduser())
-            new = {name: folder for name, folder in found.items() if folder.resolve() not in known}
-            self.folders = self.folders | {name: new[name] for name in new if name not in self.folders}
+            with suppress(UserError):  # the folder is gone
+                self._take(find_adapters(Path(self._config.adapter_dir).expanduser()))
+
+    def _take(self, found: dict[str, Path]) -> None:
+        known = {folder.resolve() for folder in self.folders.values()}
+        new = {name: folder for name, folder in found.items() if folder.resolve() not in known}
+        self.folders = self.folders | {name: new[name] for name in new if name not in self.folders}
 
     def prompt(self, name: str) -> Prompt:
         """Give the prompt format of an adapter or the base; raise `UserError` for a name that is not there."""
@@ -134,7 +142,7 @@ class Models(Prompts):
         self._loaded: set[str] = set()
         self.active = BASE
         self.compiles = adapters.compile_step
-        for name in _named_folders(adapters.adapter):
+        for name in self._given:
             self._load(name)
         if self._merged:
             self.model = self.model.merge_and_unload(safe_merge=True)
@@ -155,6 +163,9 @@ class Models(Prompts):
         self.active = name
 
     def _load(self, name: str) -> None:
+        recorded = read_adapter_config(self.folders[name]).get("base_model_name_or_path")
+        if recorded and recorded != self.base_name:
+            _LOG.warning("the adapter %s was trained on %s, the base here is %s", name, recorded, self.base_name)
         try:
             self.model = load_adapter(self.model, self.folders[name], name).eval()
         except BaseException:  # Ctrl-C too

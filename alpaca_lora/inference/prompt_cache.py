@@ -88,6 +88,8 @@ class PromptCache:
         return cache, reused
 
     def _keep(self, key: tuple[str, tuple[int, ...]], cache: Any) -> None:
+        if _size(cache) > self._limit:
+            return  # it would drive out all others and then itself
         self._kept[key] = cache
         self.held_bytes += _size(cache)
         while self.held_bytes > self._limit:

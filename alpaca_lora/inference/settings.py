@@ -47,7 +47,7 @@ class AdaptersConfig:
     adapter: tuple[str, ...] = ()
     """Folder or Hub id of an adapter; may be given several times, the last one answers first. None: the bare base."""
     adapter_dir: str = ""
-    """Folder whose adapters, checkpoints of runs included, can be chosen too; each is loaded when it is first asked."""
+    """Folder whose adapters, checkpoints of runs included, can be chosen too; loaded when first asked, then kept."""
     prompt_template_name: str | None = None
     """Template as in training; unset: the one recorded with the adapter, `alpaca` where none is."""
     merge_adapter: bool = False

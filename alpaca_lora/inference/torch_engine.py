@@ -10,7 +10,7 @@ from collections.abc import Callable, Generator
 from dataclasses import dataclass, field
 
 from alpaca_lora.inference.answerer import open_answerer
-from alpaca_lora.inference.engine import Busy, Event, Finished, Reason, Request, Ticket
+from alpaca_lora.inference.engine import Busy, Closing, Event, Finished, Reason, Request, Ticket
 from alpaca_lora.inference.generate import Answer, answer_room
 from alpaca_lora.inference.models import Models
 from alpaca_lora.inference.settings import QueueConfig
@@ -70,7 +70,7 @@ class TorchEngine:
         ticket = Ticket(request, deliver)
         with self._changed:
             if self._closed:
-                raise Busy("the program is about to end", fix="start it again")
+                raise Closing("the program is about to end", fix="start it again")
             if self.active + self.waiting >= self._limits.slots + self._limits.queue:
                 raise Busy(f"{self.active + self.waiting} requests are being answered or wait", fix="ask again later")
             self._waiting.append(_Job(ticket, time.perf_counter()))

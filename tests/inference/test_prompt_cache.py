@@ -145,3 +145,5 @@ def test_the_least_lately_used_head_gives_way(monkeypatch: pytest.MonkeyPatch) -
     cache.begin(model, "base", prompts[3], [size])
     assert [cache.begin(model, "base", prompts[number], [size])[1] for number in (0, 2, 3)] == [size] * 3
     assert cache.begin(model, "base", prompts[1], [size])[1] == 0
+    cache.begin(model, "base", [5, *([300] * (room + 1))], [room + 1])  # too large to be kept, and drives out nothing
+    assert cache.begin(model, "base", prompts[1], [size])[1] == size

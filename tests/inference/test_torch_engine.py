@@ -16,7 +16,7 @@ from tiny_models import chain_model, tiny_model, write_adapter, write_base
 from alpaca_lora.config import ModelConfig
 from alpaca_lora.data.examples import Turn
 from alpaca_lora.errors import UserError
-from alpaca_lora.inference.engine import Answering, Busy, Event, Finished, Request
+from alpaca_lora.inference.engine import Answering, Busy, Closing, Event, Finished, Request
 from alpaca_lora.inference.generate import stream_text
 from alpaca_lora.inference.models import Models
 from alpaca_lora.inference.settings import AdaptersConfig, QueueConfig, SamplingConfig
@@ -247,5 +247,5 @@ def test_a_closed_engine_takes_nothing(folders: Path) -> None:
         list(answering)
         assert answering.finished
         assert answering.finished.reason == "cancelled"
-    with pytest.raises(UserError, match="about to end"):
+    with pytest.raises(Closing, match="about to end"):
         engine.ask(_request(engine, "base", "now"), print)

@@ -62,11 +62,16 @@ class ChatTab:
             self.turns, self.message, self.adapter, self.system, self.page.language, *self.sampling.inputs,
         }  # fmt: skip
         outputs = [self.box, self.turns, self.line, self.message]
-        gr.on([send.click, self.message.submit], self._send, inputs, outputs, show_progress="hidden")
-        self.box.retry(self._retry, inputs, outputs, show_progress="hidden")
-        self.box.edit(self._edit, inputs, outputs, show_progress="hidden")
-        self.box.undo(self._undo, {self.turns}, outputs, show_progress="hidden")
-        gr.on([clear.click, self.box.clear], self._clear, None, outputs, queue=False, show_progress="hidden")
+        asks: list[Any] = [
+            gr.on([send.click, self.message.submit], self._send, inputs, outputs, show_progress="hidden"),
+            self.box.retry(self._retry, inputs, outputs, show_progress="hidden"),
+            self.box.edit(self._edit, inputs, outputs, show_progress="hidden"),
+        ]
+        # Cancelled, not only stopped: a stopped answer's last state would bring back what was taken away.
+        self.box.undo(self._undo, {self.turns}, outputs, cancels=asks, show_progress="hidden")
+        gr.on(
+            [clear.click, self.box.clear], self._clear, None, outputs, queue=False, cancels=asks, show_progress="hidden"
+        )
         self.row = gr.Textbox(visible="hidden")
         export.click(
             self._export, {self.turns, self.system, self.page.language}, [self.row, self.line], show_progress="hidden"

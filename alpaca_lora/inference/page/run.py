@@ -39,7 +39,9 @@ def ui(config: UiConfig) -> None:
     try:
         address = open_page(blocks, config, port)
         print(f"the page is at {address}")
-        if config.server_name in ("127.0.0.1", "localhost", "::1"):
+        if config.share_gradio:
+            print("anybody who has a public address can open it, and all that is typed passes Gradio's servers")
+        elif config.server_name in ("127.0.0.1", "localhost"):
             print("only this machine can open it; --server_name 0.0.0.0 lets in everybody who reaches this machine")
         print("Ctrl-C ends it", flush=True)
         threading.Event().wait()
@@ -64,6 +66,7 @@ def open_page(blocks: gr.Blocks, config: UiConfig, port: int) -> str:
         run_history=False,
         enable_monitoring=False,
         footer_links=[],
+        max_file_size=1,  # byte: nothing here takes files, but Gradio's upload is always there
         max_threads=config.limits.slots + config.limits.queue + 40,
         theme=Default(primary_hue="indigo", font=["system-ui", "sans-serif"], font_mono=["monospace"]).set(
             block_info_text_color="*neutral_500", body_text_color_subdued="*neutral_500"
@@ -72,14 +75,19 @@ def open_page(blocks: gr.Blocks, config: UiConfig, port: int) -> str:
         js=(folder / "keys.js").read_text(encoding="utf-8"),
         head=_ONLY_FROM_HERE,
     )
+    if config.share_gradio and not public:
+        raise UserError("Gradio gave no public link", why="its servers could not be reached", fix="try again later")
     return public or local
 
 
 def find_port(address: str, port: int) -> int:
     """Make sure that an address and port are free, 0 takes a free port; raise `UserError` where they are not."""
-    family = socket.AF_INET6 if ":" in address else socket.AF_INET
+    if ":" in address:
+        raise UserError(
+            f"--server_name {address}: Gradio listens on IPv4 only", fix="--server_name 127.0.0.1 or 0.0.0.0"
+        )
     try:
-        with socket.socket(family) as probe:
+        with socket.socket() as probe:
             probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
             probe.bind((address, port))
             return int(probe.getsockname()[1])

@@ -16,6 +16,7 @@ from uuid import uuid4
 from starlette.responses import JSONResponse, Response, StreamingResponse
 from starlette.types import Receive, Scope, Send
 
+from alpaca_lora.errors import UserError
 from alpaca_lora.inference.engine import Engine, Event, Finished, Request, Ticket
 from alpaca_lora.inference.serve.refusal import Refused
 
@@ -178,6 +179,9 @@ class Reply:
 
     def _checked(self, end: Finished | Exception, cancelled_status: int) -> Finished:
         """Give how the answer ended; raise `Refused` for an error, and for an end before the end."""
+        if isinstance(end, UserError):  # an adapter that cannot be loaded
+            _LOG.error("%s: %s", self._head["id"], end)
+            raise Refused(503, end.what, param="model", code="model_unavailable")
         if isinstance(end, Exception):
             _LOG.error("%s ended with an error: %s", self._head["id"], end)
             raise Refused(500, f"the engine failed; the server's log tells more of {self._head['id']}")

@@ -82,6 +82,7 @@ class _Routes:
         setup = f"{__version__} {prompts.base_name} {config}"
         self._fingerprint = f"fp_{hashlib.sha256(setup.encode()).hexdigest()[:10]}"
         self._encoding = asyncio.Lock()
+        self._to_encode = 0
 
     async def health(self) -> Health:
         """Tell that the server answers; needs no key."""
@@ -125,12 +126,20 @@ class _Routes:
         self, form: Form, asked: Asked, encode: Callable[[SamplingConfig], engines.Request], request: Request
     ) -> Response:
         sampling = asked.sampling(self._config)
-        async with self._encoding:  # a long text takes a second: the streams go on, other texts wait
-            wanted = await asyncio.to_thread(self._encoded, asked.model, encode, sampling)
+        if self._to_encode >= self._config.limits.slots + self._config.limits.queue:
+            raise Refused(429, "too many requests", code="queue_full", Retry_After=_RETRY_SECONDS)
+        self._to_encode += 1
+        try:
+            async with self._encoding:  # a long text takes a second: the streams go on, other texts wait
+                wanted = await asyncio.to_thread(self._encoded, asked.model, encode, sampling)
+        finally:
+            self._to_encode -= 1
         try:
             growing = Growing(self._engine, wanted, in_pieces=bool(asked.stream))
         except engines.Busy as error:
             raise Refused(429, error.what, code="queue_full", Retry_After=_RETRY_SECONDS) from error
+        except engines.Closing as error:
+            raise Refused(503, error.what, code="cancelled") from error
         except UserError as error:
             raise Refused(400, error.what, param=form.asks, code="context_length_exceeded") from error
         reply = Reply(form, growing, asked.model, self._fingerprint, self._metrics.count_answer)

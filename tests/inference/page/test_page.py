@@ -173,3 +173,19 @@ def test_an_error_is_shown_and_logged_and_the_next_answer_comes(
     assert "out of luck" in caplog.text
     person.ask("instruct", QUESTION)
     person.sees("#instruct-status", "prompt")
+
+
+@pytest.mark.parametrize("already", [False, True])
+def test_a_new_conversation_is_empty_whatever_was_growing(already: bool, endless: Served, visit: Visit) -> None:
+    person = visit(endless)
+    person.open_tab("Chat")
+    person.open_settings("chat")
+    person.set("chat", max_tokens=FOREVER)
+    person.say("the first question")
+    if already:
+        person.wait(lambda: "cat mat" in person.find("#conversation").inner_text())
+    person.find("#clear").click()
+    person.wait(lambda: endless.engine.active == 0 and endless.engine.waiting == 0)
+    person.find("body").evaluate("() => new Promise(done => setTimeout(done, 1000))")  # for what might still come
+    assert "first question" not in person.find("#conversation").inner_text()
+    assert endless.engine.active == 0

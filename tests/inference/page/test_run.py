@@ -39,6 +39,8 @@ def test_a_taken_port_and_a_strange_address_are_refused_before_the_model_is_load
             ui(UiConfig(model=TOY, server_port=port))
     with pytest.raises(UserError, match=r"192\.0\.2\.1:7860 cannot be listened on"):
         ui(UiConfig(model=TOY, server_name="192.0.2.1"))
+    with pytest.raises(UserError, match="IPv4 only"):
+        ui(UiConfig(model=TOY, server_name="::1"))
     assert find_port("127.0.0.1", port) == port
     assert find_port("127.0.0.1", 0) > 0
 

@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import Any
 
 import openai
+import pytest
 from tiny_models import tiny_model, write_adapter, write_base
 
 from alpaca_lora.config import ModelConfig
@@ -41,3 +42,12 @@ def test_checkpoints_come_and_go(serve: Any, tmp_path: Path) -> None:
         assert client.models.retrieve(name).created == int(written)
         shutil.rmtree(runs / name)
         assert shown() == ["base"]
+        write_adapter(runs / "broken", tiny_model(), str(base), seed=4)
+        (runs / "broken" / "adapter_config.json").write_text("{", encoding="utf-8")
+        with pytest.raises(openai.InternalServerError, match="the adapter's config is not JSON") as refused:
+            ask("broken")
+        assert refused.value.status_code == 503
+        shutil.rmtree(runs)
+        assert shown() == ["base"]  # the folder is gone, and the server goes on
+        with pytest.raises(openai.NotFoundError):
+            ask("never-there")
