@@ -23,7 +23,7 @@ def result_head(program: str, command: str, device: str) -> dict[str, Any]:
 
 def command_line(program: str, arguments: argparse.Namespace) -> str:
     """Give the command without this machine's paths."""
-    paths = {"work", "output", "data", "tokenizer", "timeout"}
+    paths = {"work", "output", "data", "tokenizer", "timeout", "adapter"}
     parts = [f"--{key} {' '.join(value) if isinstance(value, list) else value}"
              for key, value in vars(arguments).items() if key not in paths]  # fmt: skip
     return " ".join([f"python benchmarks/{program}.py", *parts])
