@@ -27,8 +27,13 @@ def stop_ids(model: Any, tokenizer: PreTrainedTokenizerFast, end: str = "") -> f
     """
     configured = model.generation_config.eos_token_id
     more = configured if isinstance(configured, list) else [configured]
+    return end_ids(tokenizer, end) | {int(token) for token in more if isinstance(token, int)}
+
+
+def end_ids(tokenizer: PreTrainedTokenizerFast, end: str = "") -> frozenset[int]:
+    """Give the ids of the tokenizer's EOS and of a prompt's end token, where that is a special token."""
     own = [tokenizer.convert_tokens_to_ids(end)] if end in tokenizer.all_special_tokens else []
-    return frozenset(int(token) for token in [tokenizer.eos_token_id, *more, *own] if isinstance(token, int))
+    return frozenset(int(token) for token in [tokenizer.eos_token_id, *own] if isinstance(token, int))
 
 
 @torch.inference_mode()

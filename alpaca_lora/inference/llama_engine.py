@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING, Any
 
 from alpaca_lora.errors import UserError
 from alpaca_lora.inference.engine import Busy, Closing, Event, Finished, Reason, Request, Ticket
+from alpaca_lora.inference.generate import end_ids
 from alpaca_lora.inference.llama_files import check_files
 from alpaca_lora.inference.llama_server import check_installed, sampling_settings, slot_context, start_server
 from alpaca_lora.inference.models import BASE, Prompts, show_notes
@@ -172,7 +173,7 @@ class LlamaEngine:
                 raise Closing("the program is about to end", fix="start it again")
             if len(self._active) + len(self._waiting) >= self._limits.slots + self._limits.queue:
                 raise Busy(f"{len(self._active)} answers grow and {len(self._waiting)} wait", fix="ask again later")
-            self._waiting.append(_Job(ticket, self._ends(request), self._drops_space))
+            self._waiting.append(_Job(ticket, end_ids(self._tokenizer, request.end), self._drops_space))
             self._tell_places()
             self._changed.notify()
         return ticket
@@ -186,11 +187,6 @@ class LlamaEngine:
             self._changed.notify()
         self._thread.join()
         self._server = None  # its destructor stops it
-
-    def _ends(self, request: Request) -> frozenset[int]:
-        tokenizer = self._tokenizer
-        own = [tokenizer.convert_tokens_to_ids(request.end)] if request.end in tokenizer.all_special_tokens else []
-        return frozenset(token for token in [tokenizer.eos_token_id, *own] if isinstance(token, int))
 
     def _give_slots(self) -> None:
         with self._changed:

@@ -7,7 +7,7 @@ from collections.abc import Mapping
 from fractions import Fraction
 from types import MappingProxyType
 
-from alpaca_lora.data.audit.answers.numerals import NUMBER_WORD, numerals, spell
+from alpaca_lora.data.audit.answers.numerals import NUMBER_WORD, ONES, TENS, numerals, spell
 from alpaca_lora.data.audit.answers.question import Question, unknown_words, vocabulary
 from alpaca_lora.data.audit.answers.verdict import NumberTruth, TextTruth, Truth
 
@@ -41,41 +41,7 @@ _ROMAN = (
     (1, "I"),
 )
 _WORDS = r"(?:zero|(?:{w})(?:[\s,-]+(?:and\s+)?(?:{w}))*)".format(
-    w="|".join(
-        [
-            "one",
-            "two",
-            "three",
-            "four",
-            "five",
-            "six",
-            "seven",
-            "eight",
-            "nine",
-            "ten",
-            "eleven",
-            "twelve",
-            "thirteen",
-            "fourteen",
-            "fifteen",
-            "sixteen",
-            "seventeen",
-            "eighteen",
-            "nineteen",
-            "twenty",
-            "thirty",
-            "forty",
-            "fourty",
-            "fifty",
-            "sixty",
-            "seventy",
-            "eighty",
-            "ninety",
-            "hundred",
-            "thousand",
-            "million",
-        ][::-1]
-    )
+    w="|".join([*ONES[1:], *TENS, "fourty", "hundred", "thousand", "million"][::-1])
 )
 
 
