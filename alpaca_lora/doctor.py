@@ -11,7 +11,7 @@ import torch
 from huggingface_hub.constants import HF_HUB_CACHE
 
 from alpaca_lora.config import DoctorConfig
-from alpaca_lora.data.tokens import cache_folder
+from alpaca_lora.data.cache import cache_folder
 from alpaca_lora.model.device import (
     cpu_multiplies_bf16,
     describe_device,

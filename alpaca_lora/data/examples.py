@@ -178,7 +178,11 @@ def read_examples(data_path: str, *, shape: str = "auto", on_bad_rows: str = "er
     the keys found and expected, the row's first 80 characters, and how many more rows fail. An empty answer is no
     error: such a row teaches to stop at once, and is counted when it is tokenised.
     """
-    source = open_rows(data_path)
+    return parse_rows(open_rows(data_path), shape=shape, on_bad_rows=on_bad_rows)
+
+
+def parse_rows(source: RowFile, *, shape: str = "auto", on_bad_rows: str = "error") -> Examples:
+    """Check every raw row, as `read_examples` does."""
     found = shape_of(source, shape)
     examples: list[Example] = []
     bad: list[tuple[int, str]] = []

@@ -52,7 +52,7 @@ def open_rows(data_path: str) -> RowFile:
     """Read all rows of a local file, of the bundled `sample`, or of the train split of a Hub data set."""
     path = _local_path(data_path)
     if path is not None:
-        return _open_file(path)
+        return parse_file(_read(path), path)
     from alpaca_lora.hub import read_hub_rows
 
     rows = read_hub_rows(data_path)
@@ -97,8 +97,8 @@ def sample_path(name: str) -> Path:
     return Path(str(resources.files("alpaca_lora") / "assets" / "sample" / name))
 
 
-def _open_file(path: Path) -> RowFile:
-    content = _read(path)
+def parse_file(content: bytes, path: Path) -> RowFile:
+    """Read all rows of a file's content; the file's suffix says how."""
     fingerprint = hashlib.sha256(content).hexdigest()
     suffix = path.suffix.lower()
     if suffix == ".parquet":

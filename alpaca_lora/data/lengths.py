@@ -13,6 +13,7 @@ from rich.console import Console
 
 from alpaca_lora.config import DataConfig
 from alpaca_lora.data.packing import pack_rows
+from alpaca_lora.data.preview import clean_lines
 from alpaca_lora.data.settings import LengthsConfig
 from alpaca_lora.data.tokens import TokenRow, TokenTable
 from alpaca_lora.errors import UserError
@@ -46,7 +47,8 @@ def lengths(config: LengthsConfig, console: Console | None = None) -> None:
     console = console or Console()
     _, _, _, table, notes = read_tokens(replace(config.data, cutoff_len=_UNCUT), config.model)
     rows = cut_rows(table, config.data)
-    print_lines(console, *(f"note    {note}" for note in notes), *length_lines(table, rows, config))
+    print_lines(console, *(f"note    {note}" for note in notes), *clean_lines(table.cleaning))
+    print_lines(console, *length_lines(table, rows, config))
     print_lines(console, "", *histogram_lines(table.lengths))
     if config.picture:
         print_lines(console, "", f"drawn   {draw_lengths(table.lengths, config.data.cutoff_len, config.picture)}")

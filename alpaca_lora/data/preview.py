@@ -9,6 +9,7 @@ import numpy as np
 from rich.text import Text
 
 from alpaca_lora.config import DataConfig
+from alpaca_lora.data.audit.counts import CleanLog
 from alpaca_lora.data.tokens import Ledger, TokenRow
 
 if TYPE_CHECKING:
@@ -66,14 +67,21 @@ def _pieces(row: TokenRow, tokenizer: PreTrainedTokenizerFast) -> Iterator[tuple
         first += len(stretch)
 
 
-def ledger_lines(ledger: Ledger, data: DataConfig) -> list[str]:
-    """Say what was read, kept, cut and dropped, and why; nothing is left out because it is zero."""
+def clean_lines(cleaning: CleanLog | None) -> list[str]:
+    """Say what `--clean` did."""
+    return [f"clean   {cleaning.counts}"] if cleaning else []
+
+
+def ledger_lines(ledger: Ledger, data: DataConfig, cleaning: CleanLog | None = None) -> list[str]:
+    """Say what was cleaned, read, kept, cut and dropped, and why; nothing is left out because it is zero."""
+    name = f"{data.data_path}, cleaned" if cleaning else data.data_path
     share = 100 * ledger.target_tokens / max(1, ledger.tokens)
     policy = "dropped" if data.truncation == "drop" else "cut"
     cut = f"{ledger.rows_cut:,} rows, {ledger.tokens_lost:,} tokens lost, {ledger.answers_lost_whole:,} whole answers"
     dropped = f"{ledger.rows_unreadable:,} unreadable, {ledger.rows_too_long:,} too long"
     return [
-        f"data    {data.data_path}: {ledger.rows_read:,} rows read, {ledger.rows_kept:,} kept",
+        *clean_lines(cleaning),
+        f"data    {name}: {ledger.rows_read:,} rows read, {ledger.rows_kept:,} kept",
         f"tokens  {ledger.tokens:,}, of which {ledger.target_tokens:,} are trained ({share:.1f} %)",
         f"cut-off {data.cutoff_len} tokens, longer rows are {policy}; the longest has {ledger.longest_row:,}",
         f"cut     {cut}, {ledger.eos_lost:,} rows without their end-of-sequence",

@@ -2,12 +2,8 @@
 
 from __future__ import annotations
 
-import hashlib
 import json
-import os
-import zipfile
-from collections.abc import Iterator, Sequence
-from contextlib import suppress
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import asdict, dataclass, fields, replace
 from functools import partial
 from pathlib import Path
@@ -17,9 +13,11 @@ import numpy as np
 from numpy.typing import NDArray
 
 from alpaca_lora.config import DataConfig
+from alpaca_lora.data.audit.counts import CleanLog
+from alpaca_lora.data.cache import cache_file, cache_folder, read_arrays, write_arrays
 from alpaca_lora.data.encoder import TextEncoder
-from alpaca_lora.data.examples import Example, Turn, read_examples
-from alpaca_lora.data.files import content_fingerprint
+from alpaca_lora.data.examples import Example, Examples, Turn, parse_rows, read_examples
+from alpaca_lora.data.files import content_fingerprint, parse_file
 from alpaca_lora.data.prompts import Prompt, render_example
 from alpaca_lora.data.segments import Segment
 from alpaca_lora.errors import UserError
@@ -88,7 +86,8 @@ class TokenTable:
         input_ids: int32 (all tokens).
         is_target: bool (all tokens).
         starts: int64 (rows + 1), row i is `starts[i]:starts[i + 1]`.
-        rows: int64 (rows), 0-based row numbers in the file.
+        rows: int64 (rows), 0-based row numbers in the file, or in the one that `data clean` would make of it.
+        cleaning: what `--clean` did before.
     """
 
     input_ids: NDArray[np.int32]
@@ -97,6 +96,7 @@ class TokenTable:
     rows: NDArray[np.int64]
     ledger: Ledger
     data_sha256: str
+    cleaning: CleanLog | None = None
 
     def __len__(self) -> int:
         return len(self.rows)
@@ -220,65 +220,63 @@ def _cut_row(
 
 
 def load_tokens(data: DataConfig, prompt: Prompt, encoder: TextEncoder) -> TokenTable:
-    """Read, check, render and tokenise a data file, or take the same result from the cache.
+    """Read, clean where asked for, check, render and tokenise a data file, or take the same result from the cache.
 
-    The cache is keyed by the content of everything that decides the result: data, template, tokenizer and settings.
+    The cache is keyed by the content of everything that decides the result: rows, template, tokenizer and settings.
     Hub data sets are read through `datasets`, which has a cache of its own, before the key is known.
     """
-    read = partial(read_examples, data.data_path, shape=data.data_shape, on_bad_rows=data.on_bad_rows)
-    sha256 = content_fingerprint(data.data_path)
+    if not data.clean:
+        read = partial(read_examples, data.data_path, shape=data.data_shape, on_bad_rows=data.on_bad_rows)
+        return _load(data, prompt, encoder, read, content_fingerprint(data.data_path), Path(data.data_path).suffix)
+    from alpaca_lora.data.audit.on_the_fly import clean_data  # all rules, which other runs do not need
+
+    content, log = clean_data(data)
+
+    def read_cleaned() -> Examples:
+        return parse_rows(parse_file(content, Path(f"{data.data_path} (cleaned)")), shape=data.data_shape)
+
+    table = _load(data, prompt, encoder, read_cleaned, log.sha256, ".json")
+    return replace(table, data_sha256=log.data_sha256, cleaning=log)
+
+
+def _load(
+    data: DataConfig, prompt: Prompt, encoder: TextEncoder, read: Callable[[], Examples], sha256: str, suffix: str
+) -> TokenTable:
     examples = None if sha256 else read()
-    cached = _read_cache(_cache_file(data, examples.fingerprint if examples else sha256, prompt, encoder))
+    path = _cache_file(data, examples.fingerprint if examples else sha256, suffix, prompt, encoder)
+    cached = _read_cache(path)
     if cached is not None:
         return cached
     examples = examples or read()
     table = tokenize_examples(examples.examples, prompt, encoder, data, sha256=examples.fingerprint)
     ledger = replace(table.ledger, rows_read=examples.rows_read, rows_unreadable=examples.rows_bad)
     table = replace(table, ledger=ledger)
-    _write_cache(_cache_file(data, table.data_sha256, prompt, encoder), table)
+    arrays = {name: getattr(table, name) for name in _ARRAYS}
+    path = _cache_file(data, table.data_sha256, suffix, prompt, encoder)  # the file may have changed since
+    write_arrays(
+        path, keep=_CACHE_FILES, ledger=json.dumps(asdict(table.ledger)), data_sha256=table.data_sha256, **arrays
+    )
     return table
 
 
-def cache_folder() -> Path:
-    """Give the folder of the token cache: `$ALPACA_LORA_CACHE`, else `alpaca-lora` in the user's cache folder."""
-    base = os.environ.get("XDG_CACHE_HOME") or "~/.cache"
-    return Path(os.environ.get("ALPACA_LORA_CACHE") or f"{base}/alpaca-lora").expanduser() / "tokens"
-
-
 _KEY_FIELDS = ("data_shape", "on_bad_rows", "cutoff_len", "truncation", "train_on_inputs")
-
-
-def _cache_file(data: DataConfig, sha256: str, prompt: Prompt, encoder: TextEncoder) -> Path:
-    settings = {name: getattr(data, name) for name in _KEY_FIELDS}
-    suffix = Path(data.data_path).suffix.lower()  # decides how the file is parsed
-    key = [_CACHE_VERSION, settings, suffix, sha256, prompt.fingerprint, encoder.fingerprint]
-    return cache_folder() / f"{hashlib.sha256(json.dumps(key, sort_keys=True).encode()).hexdigest()[:32]}.npz"
-
-
-def _read_cache(path: Path) -> TokenTable | None:
-    try:
-        with path.open("rb") as file, np.load(file, allow_pickle=False) as arrays:
-            ledger = Ledger(**json.loads(str(arrays["ledger"])))
-            columns = {name: arrays[name] for name in _ARRAYS}
-            return TokenTable(**columns, ledger=ledger, data_sha256=str(arrays["data_sha256"]))
-    except (OSError, ValueError, KeyError, TypeError, EOFError, zipfile.BadZipFile):
-        return None  # absent, damaged, or written by another version: it is made anew
-
-
 _ARRAYS = ("input_ids", "is_target", "starts", "rows")
 
 
-def _write_cache(path: Path, table: TokenTable) -> None:
-    """Write atomically; a full disk or read-only home only costs the next run's time."""
-    temporary = path.with_name(f".{path.stem}.{os.getpid()}.npz")
+def _cache_file(data: DataConfig, sha256: str, suffix: str, prompt: Prompt, encoder: TextEncoder) -> Path:
+    """Give the place of a table in the cache; the file's suffix decides how it is parsed."""
+    settings = {name: getattr(data, name) for name in _KEY_FIELDS}
+    key = [_CACHE_VERSION, settings, suffix.lower(), sha256, prompt.fingerprint, encoder.fingerprint]
+    return cache_file(cache_folder(), key)
+
+
+def _read_cache(path: Path) -> TokenTable | None:
+    arrays = read_arrays(path, (*_ARRAYS, "ledger", "data_sha256"))
+    if arrays is None:
+        return None
+    columns: dict[str, Any] = {name: arrays[name] for name in _ARRAYS}
     try:
-        path.parent.mkdir(parents=True, exist_ok=True)
-        arrays = {name: getattr(table, name) for name in _ARRAYS}
-        np.savez(temporary, ledger=json.dumps(asdict(table.ledger)), data_sha256=table.data_sha256, **arrays)
-        temporary.replace(path)
-        newest_first = sorted(path.parent.glob("[!.]*.npz"), key=lambda file: file.stat().st_mtime, reverse=True)
-        for old in newest_first[_CACHE_FILES:]:
-            old.unlink(missing_ok=True)
-    except OSError:
-        with suppress(OSError):
-            temporary.unlink(missing_ok=True)
+        ledger = Ledger(**json.loads(str(arrays["ledger"])))
+    except (ValueError, TypeError):
+        return None  # written by another version
+    return TokenTable(**columns, ledger=ledger, data_sha256=str(arrays["data_sha256"]))

@@ -8,6 +8,7 @@ from typing import Any
 
 import yaml
 
+from alpaca_lora.data.audit.counts import Counts
 from alpaca_lora.export.source import Source
 from alpaca_lora.model.adapter_folder import TEMPLATE_FILE
 
@@ -103,6 +104,8 @@ def _facts(source: Source, dtype: str) -> list[tuple[str, str]]:
         return [*facts, ("training", "by another program; no record came with the adapter")]
     if "data_sha256" in record:
         facts.append(("data", f"{_data_name(record.get('data_path'))}sha256 {record['data_sha256']}"))
+    if record.get("cleaning"):
+        facts.append(("cleaned", f"{Counts.of_record(record['cleaning'])}, by `--clean`"))
     if "rows_trained" in record:
         split = f"{record['rows_trained']:,} trained on, {record['rows_held_out']:,} held out"
         facts.append(("rows", f"{split}, {record['ledger']['rows_cut']:,} cut at {settings['cutoff_len']} tokens"))

@@ -14,8 +14,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from alpaca_lora.data.cache import cache_folder
 from alpaca_lora.data.prompts import Prompt, end_token
-from alpaca_lora.data.tokens import cache_folder
 from alpaca_lora.errors import UserError
 from alpaca_lora.inference.models import BASE, Prompts, show_notes
 from alpaca_lora.inference.settings import ServeConfig

@@ -5,6 +5,8 @@ from __future__ import annotations
 import json
 from typing import Any
 
+from alpaca_lora.data.audit.counts import Counts
+
 
 def model_card(record: dict[str, Any]) -> str:
     """Write the README of an adapter's folder from its `run.json`."""
@@ -29,6 +31,7 @@ def model_card(record: dict[str, Any]) -> str:
             "|---|---|",
             f"| base model | {record['base_model']}{commit} |",
             f"| data | {record['data_path']} (sha256 {record['data_sha256'][:16]}...) |",
+            *_cleaned(record.get("cleaning")),
             f"| rows | {split}, {ledger['rows_cut']:,} cut at {settings['cutoff_len']} tokens |",
             f"| adapter | rank {settings['lora_r']}, alpha {settings['lora_alpha']}, dropout {dropout}, {layers} |",
             f"| training | {record['steps']:,} steps of {settings['batch_size']} rows, {schedule} |",
@@ -46,3 +49,10 @@ def model_card(record: dict[str, Any]) -> str:
             "",
         ]
     )
+
+
+def _cleaned(cleaning: dict[str, Any] | None) -> list[str]:
+    if cleaning is None:
+        return []
+    counts = Counts.of_record(cleaning)
+    return [f"| cleaned | {counts}, by `--clean`; each change is in `{cleaning['log']}` |"]

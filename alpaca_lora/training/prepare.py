@@ -33,7 +33,7 @@ if TYPE_CHECKING:
 
     from alpaca_lora.training.plan import Plan
 
-_NOT_IDENTITY = RESULT_NEUTRAL | {"data_path", "base_model", "base_revision", "prompt_template_name"}
+_NOT_IDENTITY = RESULT_NEUTRAL | {"data_path", "clean", "base_model", "base_revision", "prompt_template_name"}
 """Settings left out of a run's identity: what they point to is compared by content instead."""
 
 
@@ -81,6 +81,7 @@ def prepare(config: FinetuneConfig, *, processes: int = 1) -> Prepared:
         "device": device.type,
         "dtype": str(pick_dtype(config.model.dtype, device)).removeprefix("torch."),
         "data_sha256": table.data_sha256,
+        **({"cleaned_sha256": table.cleaning.sha256} if table.cleaning else {}),
         "base_fingerprint": base_fingerprint(place),
         "prompt_sha256": hashlib.sha256(prompt.fingerprint.encode()).hexdigest(),
         "tokenizer_sha256": tokenizer_fingerprint(tokenizer),
@@ -98,7 +99,7 @@ def tell_data(config: FinetuneConfig, ready: Prepared, console: Console) -> None
         console,
         *(f"note    {note}" for note in [*ready.notes, *_unused(config)]),
         f"base    {ready.place.name}, {dtype} on {describe_device(device)}",
-        *ledger_lines(ready.table.ledger, config.data),
+        *ledger_lines(ready.table.ledger, config.data, ready.table.cleaning),
         f"split   {len(ready.train_rows):,} rows to train on, {len(ready.held_out_rows):,} held out",
     )
     row = ready.table[int(ready.train_rows[0])]
@@ -149,7 +150,7 @@ def preview(config: PreviewConfig, console: Console | None = None) -> None:
         print_lines(console, f"row {row.row}: {len(row.input_ids)} tokens, {n_targets} trained, between ⟦ ⟧")
         console.print(row_text(row, tokenizer), soft_wrap=True)
         console.print()
-    print_lines(console, *ledger_lines(table.ledger, config.data))
+    print_lines(console, *ledger_lines(table.ledger, config.data, table.cleaning))
 
 
 def print_lines(console: Console, *lines: str) -> None:

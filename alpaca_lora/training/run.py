@@ -42,7 +42,7 @@ from alpaca_lora.training.loss import TargetNats, base_of, projection_error
 from alpaca_lora.training.pack_check import PACKINGS, choose_packing
 from alpaca_lora.training.plan import Plan
 from alpaca_lora.training.prepare import Prepared, prepare, print_lines, tell_data, tell_plan
-from alpaca_lora.training.runlog import RunLog, draw_loss, format_seconds, versions
+from alpaca_lora.training.runlog import RunLog, cleaning_record, draw_loss, format_seconds, versions
 from alpaca_lora.training.schedule import total_steps
 
 RUN_FILE = "run.json"
@@ -190,6 +190,8 @@ def _train(
     log = RunLog(
         output_dir, steps=steps, start_step=position.step, is_main=accelerator.is_main_process, console=console
     )
+    if cleaning := ready.table.cleaning:
+        log.keep_cleaning(cleaning)
     parts = Parts(
         accelerator, nats, prepared, ready.table, ready.train_rows, ready.held_out_rows, save, log,
         looks_each_step=accelerator.device.type != "cuda" or accelerator.scaler is not None,
@@ -255,6 +257,7 @@ def _run_record(config: FinetuneConfig, ready: Prepared, position: Position) -> 
         "base_fingerprint": ready.identity["base_fingerprint"],
         "data_path": config.data.data_path,
         "data_sha256": ready.table.data_sha256,
+        "cleaning": ready.table.cleaning and cleaning_record(ready.table.cleaning),
         "rows_trained": len(ready.train_rows),
         "rows_held_out": len(ready.held_out_rows),
         "ledger": asdict(ready.table.ledger),

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import platform
 import time
+from dataclasses import asdict
 from importlib import metadata
 from pathlib import Path
 from types import TracebackType
@@ -13,10 +14,12 @@ from typing import Any, Self
 from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TaskID, TextColumn, TimeRemainingColumn
 
+from alpaca_lora.data.audit.counts import CLEANED, CleanLog
 from alpaca_lora.errors import UserError
 from alpaca_lora.training.checkpoint import write_file
 
 LOG = "log.jsonl"
+CLEANING_LOG = f"{CLEANED}.changes.jsonl"
 _PACKAGES = ("alpaca-lora", "torch", "transformers", "peft", "accelerate", "safetensors", "tokenizers", "numpy")
 
 
@@ -41,6 +44,11 @@ def read_log(output_dir: Path) -> list[dict[str, Any]]:
         except json.JSONDecodeError:
             continue
     return records
+
+
+def cleaning_record(cleaning: CleanLog) -> dict[str, Any]:
+    """Give what `run.json` keeps of a cleaning: counts, the cleaned file's sha256, the log of changes."""
+    return {**asdict(cleaning.counts), "sha256": cleaning.sha256, "log": CLEANING_LOG}
 
 
 class RunLog:
@@ -104,6 +112,13 @@ class RunLog:
             }
             tracker.store_init_configuration(flat)
             self._trackers.append(tracker)
+
+    def keep_cleaning(self, cleaning: CleanLog) -> None:
+        """Write the log of what `--clean` did to the data."""
+        if self._is_main:
+            path = self._path.with_name(CLEANING_LOG)
+            write_file(path, cleaning.lines.decode())
+            self.say(f"changes {path}")
 
     def advance(self, step: int) -> None:
         """Move the progress bar to a step."""

@@ -14,9 +14,10 @@ from small_tokenizers import llama3_style
 from transformers import PreTrainedTokenizerFast
 
 from alpaca_lora.config import DataConfig
+from alpaca_lora.data.cache import cache_folder
 from alpaca_lora.data.encoder import TextEncoder
 from alpaca_lora.data.prompts import load_prompt
-from alpaca_lora.data.tokens import TokenTable, cache_folder, load_tokens
+from alpaca_lora.data.tokens import TokenTable, load_tokens
 
 ROWS = [{"instruction": f"Count to {n}.", "output": " ".join(map(str, range(1, n + 1)))} for n in range(1, 9)]
 

@@ -134,6 +134,15 @@ def test_the_table_tells_the_run(source: Source) -> None:
     }
 
 
+def test_a_cleaning_before_the_training_is_named(source: Source) -> None:
+    names = ("rows_in", "rows_out", "changed", "dropped", "recovered", "marked")
+    cleaning = dict(zip(names, (2100, 2000, 30, 110, 10, 5), strict=True)) | {"rules": {}, "sha256": "", "log": ""}
+    assert "cleaned" not in facts_of(card_of(with_record(source, RECORD | {"cleaning": None}))[1])
+    facts = facts_of(card_of(with_record(source, RECORD | {"cleaning": cleaning}))[1])
+    expected = "2,100 rows in, 2,000 out: 30 changed, 110 dropped, 10 recovered and put at the end, by `--clean`"
+    assert facts["cleaned"] == expected
+
+
 def test_the_name_of_a_hub_data_set_is_whole(source: Source) -> None:
     _, text = card_of(with_record(source, RECORD | {"data_path": "lab/instructions"}))
     assert facts_of(text)["data"].startswith("lab/instructions, sha256 ")

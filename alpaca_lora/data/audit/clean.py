@@ -5,7 +5,6 @@ from __future__ import annotations
 import hashlib
 import json
 import sys
-from collections import Counter
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -16,9 +15,11 @@ from rich.table import Table as Grid
 
 from alpaca_lora.data.audit.catalogue import choose_rules, with_own_rules
 from alpaca_lora.data.audit.changes import Cleaning, log_lines, log_path, same_file, undo_cleaning, write_whole
+from alpaca_lora.data.audit.counts import count_changes
+from alpaca_lora.data.audit.marks import BY_HAND, hand_findings, load_marks
 from alpaca_lora.data.audit.mending import Change, Mended, mend
 from alpaca_lora.data.audit.rows import Table, TurnView, read_rows
-from alpaca_lora.data.audit.rules import Rule
+from alpaca_lora.data.audit.rules import Finding, Rule
 from alpaca_lora.data.audit.settings import CleanConfig
 from alpaca_lora.data.audit.spans import Edit, RowSpans, Span, Undo, apply, row_spans, text_span
 from alpaca_lora.errors import UserError
@@ -49,11 +50,17 @@ def clean(path: str, config: CleanConfig) -> None:
         cleaning = undo_cleaning(Path(config.undo).expanduser(), output)
         _print(console, f"{output} is {cleaning.file} again, byte for byte: sha256 {cleaning.sha256}")
         return
-    rules = choose_rules(with_own_rules(config.rules), config.only, config.skip)
+    known = ((BY_HAND,) if config.marks else ()) + with_own_rules(config.rules)
+    rules = choose_rules(known, config.only, config.skip)
     table = read_rows(path or config.data_path, config.data_shape)
-    if any(same_file(target, Path(table.name)) for target in (output, log_path(output))):
-        raise UserError("--output is the file to clean", why="undoing needs it whole", fix="give --output another file")
-    cleaned = clean_table(table, rules, drop_unreadable=not config.only, show_progress=sys.stderr.isatty())
+    for source, what in ((table.name, "the file to clean"), (config.marks, "the file of marks")):
+        if source and any(same_file(target, Path(source).expanduser()) for target in (output, log_path(output))):
+            raise UserError(f"--output is {what}", why="undoing needs it whole", fix="give --output another file")
+    if config.drop_low_value and not config.marks:
+        raise UserError("--drop_low_value drops marked rows, and no marks are given", fix="--marks FILE.marks.jsonl")
+    marks = load_marks(config.marks, table) if config.marks else {}
+    by_hand = hand_findings(marks, drop_low_value=config.drop_low_value)
+    cleaned = clean_table(table, rules, by_hand, drop_unreadable=not config.only, show_progress=sys.stderr.isatty())
     _write(table, cleaned, output)
     print_summary(table, rules, cleaned.mended, console)
     _print(console, f"written {output}")
@@ -61,23 +68,47 @@ def clean(path: str, config: CleanConfig) -> None:
 
 
 def clean_table(
-    table: Table, rules: Sequence[Rule], *, drop_unreadable: bool = True, show_progress: bool = False
+    table: Table,
+    rules: Sequence[Rule],
+    by_hand: Sequence[Finding] = (),
+    *,
+    drop_unreadable: bool = True,
+    show_progress: bool = False,
 ) -> Cleaned:
     """Clean the text of a table's file by edits of what rules name, and by dropping the rows that none could read.
 
-    Raises `UserError` where the file is no JSON text, has changed since it was read, or no row would be left.
+    What a person found comes first: see `hand_findings`.
+
+    Raises `UserError` where the file is no JSON text or has changed since it was read.
     """
-    file = Path(table.name)
-    if file.suffix.lower() in (".csv", ".tsv", ".parquet") or not file.is_file():
+    if not is_json_text(table.name):
         raise UserError(
             f"{table.name} is no JSON or JSONL file", why="cleaning edits a file's text", fix="save its rows as JSON"
         )
-    content = file.read_bytes()
+    content = Path(table.name).read_bytes()
     if hashlib.sha256(content).hexdigest() != table.sha256:
         raise UserError(f"{table.name} changes while it is cleaned", fix="try again when it is at rest")
     text = content.decode()
+    return clean_text(text, table, rules, by_hand, drop_unreadable=drop_unreadable, show_progress=show_progress)
+
+
+def is_json_text(name: str) -> bool:
+    """Say whether a name is that of a file which is read as JSON or JSONL."""
+    return Path(name).suffix.lower() not in (".csv", ".tsv", ".parquet") and Path(name).is_file()
+
+
+def clean_text(
+    text: str,
+    table: Table,
+    rules: Sequence[Rule],
+    by_hand: Sequence[Finding] = (),
+    *,
+    drop_unreadable: bool = True,
+    show_progress: bool = False,
+) -> Cleaned:
+    """Clean the JSON or JSONL text that holds a table's rows; raise `UserError` where no row would be left."""
     spans = row_spans(text, len(table.raw))
-    mended = mend(table, rules, drop_unreadable=drop_unreadable, show_progress=show_progress)
+    mended = mend(table, rules, by_hand, drop_unreadable=drop_unreadable, show_progress=show_progress)
     if not mended.kept and not mended.recovered:
         raise UserError(f"no row of {table.name} would be left", fix="look at the flaws with alpaca-lora data check")
     new, undo = apply(text, _edits(text, spans, table, mended))
@@ -150,6 +181,12 @@ def _laid_out(text: str, spans: RowSpans, row: dict[str, Any], parent: int) -> s
 
 def _write(table: Table, cleaned: Cleaned, output: Path) -> None:
     """Write the log first: a cleaned file without one could not be taken back."""
+    write_whole(log_path(output), log_bytes(table, cleaned, output.name))
+    write_whole(output, cleaned.content)
+
+
+def log_bytes(table: Table, cleaned: Cleaned, output: str) -> bytes:
+    """Write the log of a cleaning whose result is called `output`."""
     mended, rows = cleaned.mended, cleaned.spans.rows
 
     def digest(change: Change) -> str:
@@ -159,35 +196,30 @@ def _write(table: Table, cleaned: Cleaned, output: Path) -> None:
         file=table.name,
         sha256=table.sha256,
         rows=len(table.raw),
-        output=output.name,
+        output=output,
         output_sha256=hashlib.sha256(cleaned.content).hexdigest(),
         output_rows=len(mended.kept) + len(mended.recovered),
     )
-    changes = ((change, digest(change)) for change in mended.changes)
-    write_whole(log_path(output), log_lines(cleaning, changes, cleaned.undo))
-    write_whole(output, cleaned.content)
+    return log_lines(cleaning, ((change, digest(change)) for change in mended.changes), cleaned.undo)
 
 
 def print_summary(table: Table, rules: Sequence[Rule], mended: Mended, console: Console) -> None:
     """Print rows changed, dropped, recovered and only marked by each rule that did any of it, and the totals."""
-    seen = {(change.rule, change.action, change.row) for change in mended.changes}
-    counts = Counter((rule, action) for rule, action, _ in seen)
+    counts = count_changes(len(table.raw), mended.changes)
     grid = Grid(title=f"{table.name}: cleaned", title_justify="left")
     grid.add_column("rule")
     for name in ("changed", "dropped", "recovered", "only marked"):
         grid.add_column(name, justify="right")
     known = [rule.id for rule in rules]
-    for rule in sorted({rule for rule, _ in counts}, key=lambda rule: known.index(rule) if rule in known else -1):
-        numbers = [counts[rule, action] for action in ("set", "drop", "recover", "mark")]
+    for rule in sorted(counts.rules, key=lambda rule: known.index(rule) if rule in known else -1):
+        numbers = [counts.rules[rule].get(action, 0) for action in ("set", "drop", "recover", "mark")]
         grid.add_row(rule, *(f"{number:,}" if number else "-" for number in numbers))
     console.print(grid)
-    rows_in = len(table.raw)
-    changed = len({row for row, _ in mended.texts})
-    dropped, recovered = rows_in - len(mended.kept), len(mended.recovered)
-    marked = {change.row for change in mended.changes if change.action == "mark" and change.severity != "tag"}
-    _print(console, f"rows    {rows_in:,} in, {len(mended.kept) + recovered:,} out:")
-    _print(console, f"        {changed:,} changed, {dropped:,} dropped, {recovered:,} recovered and put at the end")
-    _print(console, f"marked  {len(marked):,} rows have a defect that no rule can mend; they stay, the log names them")
+    _print(console, f"rows    {counts.rows_in:,} in, {counts.rows_out:,} out:")
+    _print(console, f"        {counts.rows_of_it()}")
+    _print(
+        console, f"marked  {counts.marked:,} rows have a defect that no rule can mend; they stay, the log names them"
+    )
 
 
 def _print(console: Console, line: str) -> None:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections import defaultdict
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from types import MappingProxyType
 from typing import Any, Literal
@@ -53,24 +53,34 @@ class Mended:
     changes: Sequence[Change]
 
 
-def mend(table: Table, rules: Sequence[Rule], *, drop_unreadable: bool = True, show_progress: bool = False) -> Mended:
+def mend(
+    table: Table,
+    rules: Sequence[Rule],
+    by_hand: Sequence[Finding] = (),
+    *,
+    drop_unreadable: bool = True,
+    show_progress: bool = False,
+) -> Mended:
     """Apply fixes in rounds, each over the rows that the one before changed, until a round changes none.
 
     In one round a text takes the first fix that a rule has for it; a row that a rule drops takes none, but what is
-    recovered from it stays. Tags change nothing. Raises `UserError` where rules undo each other without end.
+    recovered from it stays. Tags change nothing. What a person found comes before all rules and overrules them.
+    Raises `UserError` where rules undo each other without end.
     """
     if not drop_unreadable:
         table = replace(table, bad=[])
-    report = run_rules(table, rules, show_progress=show_progress)
+    rows = _Rows(table, {rule.id for rule in rules if rule.find})
+    rows.apply(by_hand)
+    report = run_rules(replace(table, views=list(rows.views.values())), rules, show_progress=show_progress)
     # The language was decided over the whole file; the few rows of a later round would not tell it.
     on = [replace(rule, english_only=False) for rule in report.rules if rule is not UNREADABLE]
-    rows = _Rows(table, {rule.id for rule in on if rule.find})
-    findings, touched = report.findings, set[int]()
+    counts = _not_overruled(by_hand)
+    findings, touched = list(filter(counts, report.findings)), set[int]()
     for _ in range(_MOST_ROUNDS):
         touched = rows.apply(findings)
         if not touched:
             return rows.result()
-        findings = _find_again(table, rows.views, touched, on)
+        findings = _find_again(table, rows.views, touched, on, counts)
     names = sorted({finding.rule for finding in findings if finding.fix and finding.row in touched})
     raise UserError(
         f"row {min(touched)} still changes after {_MOST_ROUNDS} rounds of {', '.join(names)}",
@@ -79,15 +89,37 @@ def mend(table: Table, rules: Sequence[Rule], *, drop_unreadable: bool = True, s
     )
 
 
+def _not_overruled(by_hand: Iterable[Finding]) -> Callable[[Finding], bool]:
+    """Give what tells whether a finding counts: none on a row that a person keeps or a text that one wrote does; nor
+    does one that would drop a row with such a text.
+    """
+    kept, written = (
+        {(finding.row, finding.field) for finding in by_hand if finding.fix and finding.fix["action"] == action}
+        for action in ("keep", "set")
+    )
+    edited = {row for row, _ in written}
+
+    def counts(finding: Finding) -> bool:
+        drops_edited = finding.row in edited and finding.fix is not None and finding.fix["action"] == "drop"
+        return (finding.row, "") not in kept and (finding.row, finding.field) not in written and not drops_edited
+
+    return counts
+
+
 def _find_again(
-    table: Table, views: Mapping[int, RowView], touched: Iterable[int], rules: Sequence[Rule]
+    table: Table,
+    views: Mapping[int, RowView],
+    touched: Iterable[int],
+    rules: Sequence[Rule],
+    counts: Callable[[Finding], bool],
 ) -> list[Finding]:
     """Run rules over single turns on the rows touched and, once those mend no more, the others on the whole file."""
     changed = [views[row] for row in sorted(touched) if row in views]
-    findings = run_rules(replace(table, views=changed, bad=[]), [rule for rule in rules if rule.find]).findings
+    in_turns = run_rules(replace(table, views=changed, bad=[]), [rule for rule in rules if rule.find]).findings
+    findings = list(filter(counts, in_turns))
     if not any(finding.fix and finding.severity != "tag" for finding in findings):
         whole = replace(table, views=list(views.values()), bad=[])
-        findings += run_rules(whole, [rule for rule in rules if rule.find_all]).findings
+        findings += filter(counts, run_rules(whole, [rule for rule in rules if rule.find_all]).findings)
     order = {rule.id: place for place, rule in enumerate(rules)}
     return sorted(findings, key=lambda finding: (finding.row, order[finding.rule]))
 

@@ -47,6 +47,10 @@ class CleanConfig:
     """File to write the clean rows to; every change is logged beside it, in OUTPUT.changes.jsonl."""
     undo: str = ""
     """A log of changes; the file from before them is written to --output, byte for byte."""
+    marks: str = ""
+    """Your marks, as `data review` writes them: they come before all rules; with --only marked-by-hand, alone."""
+    drop_low_value: bool = False
+    """Drop the rows marked as low value, which stay otherwise and are only logged."""
     only: tuple[str, ...] = ()
     """Rules to apply, by their ids; none: all that are on by default, and rows that cannot be read are dropped."""
     skip: tuple[str, ...] = ()
