@@ -3,12 +3,16 @@
 #
 # PYTHON=python3.12      which Python makes .venv (3.11 to 3.13; without it the first that fits is taken)
 # PIP_FLAGS="..."        further flags for pip, such as the index of PyTorch's CPU builds
-# PYTEST_FLAGS="..."     further flags for pytest
+# PYTEST_FLAGS="..."     further flags for pytest; -n 0 runs all tests in one process, for a debugger
 
 VENV := .venv
 PYTHON ?=
 PIP_FLAGS ?=
 PYTEST_FLAGS ?=
+
+# One process for each core, four at most. Each begins with a part of the tests in their order, so that tests of one
+# module share what it prepares, and takes from another process once it has done its own.
+PYTEST_WORKERS := -n logical --maxprocesses 4 --dist worksteal
 
 PINNED := torch==2.13.0 --constraint constraints.txt $(PIP_FLAGS)
 PIP_INSTALL := $(VENV)/bin/python -m pip install -qq --disable-pip-version-check $(PINNED)
@@ -27,7 +31,7 @@ test: $(VENV)/installed-dev
 	echo "ruff: lint";   $(VENV)/bin/ruff check --quiet .
 	echo "ruff: format"; $(VENV)/bin/ruff format --quiet --check .
 	echo "pyright";      PYRIGHT_PYTHON_IGNORE_WARNINGS=1 $(VENV)/bin/pyright --pythonpath $(VENV)/bin/python
-	echo "pytest";       $(VENV)/bin/python -m pytest -q $(PYTEST_FLAGS)
+	echo "pytest";       $(VENV)/bin/python -m pytest -q $(PYTEST_WORKERS) $(PYTEST_FLAGS)
 
 # The two stamps share one .venv: `make demo` installs what a run needs, `make test` adds the tools.
 $(VENV)/installed: pyproject.toml constraints.txt | $(VENV)/bin/python

@@ -1,4 +1,4 @@
-"""What every test gets: no network, a cache of its own, two threads, fixed seeds; and a tiny random Llama."""
+"""What every test gets: no network, a cache of its own, one thread, fixed seeds; and a tiny random Llama."""
 
 from __future__ import annotations
 
@@ -30,7 +30,8 @@ os.environ.update(
     HF_HUB_OFFLINE="1",
     HF_HUB_DISABLE_TELEMETRY="1",
     NO_PROXY="*",
-    OMP_NUM_THREADS="2",
+    OMP_NUM_THREADS="1",  # matrices this small gain nothing from two
+    OMP_WAIT_POLICY="PASSIVE",  # llama.cpp takes a thread for each core, which must not spin where others work
     MPLBACKEND="Agg",
 )
 

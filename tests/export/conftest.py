@@ -5,7 +5,6 @@ from __future__ import annotations
 from collections.abc import Generator
 
 import pytest
-import torch
 
 from alpaca_lora.export import probes
 
@@ -14,11 +13,8 @@ _NAMES = ("no input", "emoji", "special tokens")
 
 @pytest.fixture(scope="module")
 def few_questions() -> Generator[None]:
-    """Ask three questions for six tokens each, with one thread: matrices this small gain nothing from two."""
-    threads = torch.get_num_threads()
-    torch.set_num_threads(1)
+    """Ask three questions for six tokens each."""
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(probes, "QUESTIONS", {name: probes.QUESTIONS[name] for name in _NAMES})
         patch.setattr(probes, "FOLLOWED", 6)
         yield
-    torch.set_num_threads(threads)

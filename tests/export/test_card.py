@@ -4,9 +4,8 @@ from __future__ import annotations
 
 import json
 import re
+import runpy
 import shutil
-import subprocess
-import sys
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -189,21 +188,16 @@ def test_no_path_of_this_machine_is_told(source: Source, adapter: Path) -> None:
 
 
 @pytest.mark.slow
-def test_the_snippet_runs(source: Source, tiny_llama: Path, tmp_path: Path) -> None:
+def test_the_snippet_runs(source: Source, tiny_llama: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     folder = shutil.copytree(tiny_llama, tmp_path / "exported")
     source.tokenizer.save_pretrained(folder)
     (snippet,) = re.findall(r"```python\n(.*?)```", merged_card(source, dtype="float32", kind="hf"), re.DOTALL)
     script = snippet.replace('"FOLDER_OR_HUB_ID_OF_THIS_MODEL"', json.dumps(str(folder)))
     assert script != snippet
-    done = subprocess.run(
-        [sys.executable, "-W", "error::DeprecationWarning:__main__", "-c", script.replace("=256", "=4")],
-        capture_output=True,
-        text=True,
-        timeout=120,
-        check=False,
-    )
-    assert done.returncode == 0, done.stderr
-    assert done.stdout.strip()
+    program = tmp_path / "snippet.py"
+    program.write_text(script.replace("=256", "=4"), encoding="utf-8")
+    runpy.run_path(str(program))
+    assert capsys.readouterr().out.strip()
 
 
 def test_a_model_with_code_of_its_own_says_that_it_must_be_trusted(source: Source) -> None:

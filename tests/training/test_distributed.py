@@ -10,19 +10,22 @@ from pathlib import Path
 import pytest
 from safetensors.torch import load_file
 
+from alpaca_lora.cli import dispatch
 from alpaca_lora.training.runlog import read_log
 
 
-def run(processes: int, base: Path, rows: Path, output_dir: Path, *extra: str) -> str:
-    launcher = (
-        ["-m", "torch.distributed.run", "--standalone", "--nproc_per_node", str(processes)] if processes > 1 else []
-    )
-    command = [
-        sys.executable, *launcher, "-m", "alpaca_lora", "finetune", "--base_model", str(base), "--dtype", "float32",
-        "--device", "cpu", "--data_path", str(rows), "--output_dir", str(output_dir), "--val_set_size", "5",
-        "--batch_size", "5", "--max_steps", "4", "--learning_rate", "1e-3",
-        "--logging_steps", "1", "--save_steps", "2", *extra,
+def words(base: Path, rows: Path, output_dir: Path, *extra: str) -> list[str]:
+    return [
+        "finetune", "--base_model", str(base), "--dtype", "float32", "--device", "cpu", "--data_path", str(rows),
+        "--output_dir", str(output_dir), "--val_set_size", "5", "--batch_size", "5", "--max_steps", "4",
+        "--learning_rate", "1e-3", "--logging_steps", "1", "--save_steps", "2", *extra,
     ]  # fmt: skip
+
+
+def run_two(words: list[str]) -> str:
+    """Start two processes; give what they print."""
+    launcher = [sys.executable, "-m", "torch.distributed.run", "--standalone", "--nproc_per_node", "2"]
+    command = [*launcher, "-m", "alpaca_lora", *words]
     done = subprocess.run(command, capture_output=True, text=True, timeout=240, check=False)
     assert done.returncode == 0, done.stdout + done.stderr
     return done.stdout
@@ -36,11 +39,10 @@ def test_two_processes_train_what_one_trains(
 ) -> None:
     """Five rows a step on two ranks: unequal numbers of packs or micro-batches, and of targets."""
     monkeypatch.setenv("ALPACA_LORA_CACHE", str(tmp_path / "cache"))
-    monkeypatch.setenv("OMP_NUM_THREADS", "1")
     rows = [{"instruction": "Repeat " * n, "input": "", "output": "well " * (1 + n % 9)} for n in range(1, 21)]
     (tmp_path / "rows.json").write_text(json.dumps(rows))
-    printed = run(2, tiny_llama, tmp_path / "rows.json", tmp_path / "two", *ways)
-    run(1, tiny_llama, tmp_path / "rows.json", tmp_path / "one", *ways)
+    printed = run_two(words(tiny_llama, tmp_path / "rows.json", tmp_path / "two", *ways))
+    dispatch(words(tiny_llama, tmp_path / "rows.json", tmp_path / "one", *ways))
     assert printed.count("logits equal") == 1  # the second process says nothing
     one, two = read_log(tmp_path / "one"), read_log(tmp_path / "two")
     assert [record["step"] for record in one] == [record["step"] for record in two]

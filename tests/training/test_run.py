@@ -58,20 +58,12 @@ def _own_cache(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 def make_config(base: Path, rows: Path, output_dir: Path, **train: Any) -> FinetuneConfig:
+    usual = {"batch_size": 4, "micro_batch_size": 2, "max_steps": 8, "learning_rate": 5e-3, "val_set_size": 6}
     return FinetuneConfig(
         data=DataConfig(data_path=str(rows)),
         model=ModelConfig(base_model=str(base), dtype="float32", device="cpu"),
         lora=LoraConfig(lora_r=4, lora_dropout=0.2),
-        train=TrainConfig(
-            **{
-                "batch_size": 4,
-                "micro_batch_size": 2,
-                "max_steps": 8,
-                "learning_rate": 5e-3,
-                "val_set_size": 6,
-                **train,
-            }
-        ),
+        train=TrainConfig(**usual | train),
         run=RunConfig(output_dir=str(output_dir), logging_steps=1, save_steps=3, eval_steps=4),
     )
 
@@ -186,7 +178,7 @@ def test_killed_and_terminated_and_resumed_ends_in_the_same_bits(
     tiny_llama: Path, rows_file: Path, tmp_path: Path
 ) -> None:
     """SIGKILL in the middle, SIGTERM later, then to the end: the bits of an undisturbed run."""
-    steps = 400
+    steps = 80
     config = make_config(tiny_llama, rows_file, tmp_path / "out", max_steps=steps, num_epochs=1000)
     config = replace(config, run=replace(config.run, eval_steps=0))
     folder = tmp_path / "out"
@@ -270,8 +262,11 @@ def test_tensorboard_gets_the_losses_when_asked_for(tiny_llama: Path, rows_file:
 
 
 def test_every_setting_of_the_optimisation_has_an_effect(
-    finished: Path, tiny_llama: Path, rows_file: Path, tmp_path: Path
+    finished: Path, tiny_llama: Path, rows_file: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
+    """Without plans and curves: they would take longer than these runs."""
+    monkeypatch.setattr(run_module, "tell_plan", lambda *_: None)
+    monkeypatch.setattr(run_module, "draw_loss", lambda folder: folder)
     reference = make_config(tiny_llama, rows_file, tmp_path)
     changes: list[tuple[str, str, Any]] = [
         ("train", "batch_size", 8), ("train", "learning_rate", 1e-3), ("train", "lr_schedule", "constant"),
@@ -281,13 +276,16 @@ def test_every_setting_of_the_optimisation_has_an_effect(
         ("lora", "init_lora_weights", "gaussian"), ("data", "train_on_inputs", True), ("data", "cutoff_len", 90),
         ("data", "prompt_template_name", "alpaca_short"), ("train", "val_set_size", 10),
     ]  # fmt: skip
-    seen = {weights(finished)}
-    for number, (group, name, value) in enumerate(changes):
-        part = replace(getattr(reference, group), **{name: value})
-        config = replace(reference, **{group: part})
-        out = quiet(replace(config, run=replace(config.run, output_dir=str(tmp_path / str(number)), save_steps=0)))
-        assert weights(out) not in seen, name
-        seen.add(weights(out))
+
+    def tuned(config: FinetuneConfig, name: str) -> bytes:
+        return weights(quiet(replace(config, run=replace(config.run, output_dir=str(tmp_path / name), save_steps=0))))
+
+    seen = {tuned(reference, "unchanged")}
+    assert seen == {weights(finished)}
+    for group, name, value in changes:
+        found = tuned(replace(reference, **{group: replace(getattr(reference, group), **{name: value})}), name)
+        assert found not in seen, name
+        seen.add(found)
 
 
 def test_held_out_rows_are_never_trained_on(finished: Path, rows_file: Path, tiny_llama: Path) -> None:

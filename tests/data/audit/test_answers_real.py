@@ -2,16 +2,17 @@
 
 from __future__ import annotations
 
-import hashlib
 import json
 from collections import Counter
 from pathlib import Path
+from typing import Any
 
 import pytest
 
 from alpaca_lora.data.audit.answers.check import check_answer
 from alpaca_lora.data.audit.answers.rule import WRONG_ANSWER
 from alpaca_lora.data.audit.answers.verdict import Verdict
+from alpaca_lora.data.audit.rows import Table
 
 _SHARED = Path(__file__).parents[4] / "shared" / "data"
 _LABELS = Path(__file__).parent / "labels" / "wrong-answer.json"
@@ -19,16 +20,8 @@ _KNOWN_WRONG = {246, 287, 712, 7283}  # read by others before
 
 
 @pytest.fixture(scope="module")
-def rows() -> list[dict[str, str]]:
-    if not (_SHARED / "alpaca_data.json").is_file():
-        pytest.skip("../shared is not here")
-    return json.loads((_SHARED / "alpaca_data.json").read_text(encoding="utf-8"))
-
-
-@pytest.fixture(scope="module")
-def verdicts(rows: list[dict[str, str]]) -> dict[int, Verdict]:
-    found = {number: check_answer(row["instruction"], row["input"], row["output"]) for number, row in enumerate(rows)}
-    return {number: verdict for number, verdict in found.items() if verdict is not None}
+def verdicts(audit: Any) -> dict[int, Verdict]:
+    return {number: verdict for number, verdict in enumerate(audit.verdicts) if verdict is not None}
 
 
 def test_enough_rows_are_checked_in_many_ways(verdicts: dict[int, Verdict]) -> None:
@@ -37,10 +30,10 @@ def test_enough_rows_are_checked_in_many_ways(verdicts: dict[int, Verdict]) -> N
     assert {"arithmetic", "mean", "median", "unit", "sort", "alphabet", "geometry", "algebra", "count"} <= set(kinds)
 
 
-def test_every_wrong_row_was_read(verdicts: dict[int, Verdict]) -> None:
+def test_every_wrong_row_was_read(verdicts: dict[int, Verdict], stanford: Table) -> None:
     labels = json.loads(_LABELS.read_text(encoding="utf-8"))
     assert labels["rule"] == WRONG_ANSWER.id
-    assert labels["file_sha256"] == hashlib.sha256((_SHARED / "alpaca_data.json").read_bytes()).hexdigest()
+    assert labels["file_sha256"] == stanford.sha256
     flagged = {number for number, verdict in verdicts.items() if not verdict.right}
     assert flagged == set(labels["read"])
     assert flagged >= _KNOWN_WRONG
@@ -50,11 +43,9 @@ def test_every_wrong_row_was_read(verdicts: dict[int, Verdict]) -> None:
     assert WRONG_ANSWER.read == f"{len(labels['read']) - len(labels['wrong'])} of {len(labels['read'])} rows read"
 
 
-def test_corrected_answers_are_right_and_right_ones_stay(
-    rows: list[dict[str, str]], verdicts: dict[int, Verdict]
-) -> None:
+def test_corrected_answers_are_right_and_right_ones_stay(verdicts: dict[int, Verdict], stanford: Table) -> None:
     for number, verdict in verdicts.items():
-        row = rows[number]
+        row = stanford.raw[number]
         if verdict.right:
             assert verdict.corrected == row["output"]
         else:

@@ -58,7 +58,7 @@ def _refused(*words: str) -> str:
 def test_the_table_tells_rules_rows_and_defects(file: Path, capsys: pytest.CaptureFixture[str]) -> None:
     dispatch(["data", "check", str(file)])
     printed = capsys.readouterr().out
-    assert "4 rows of shape alpaca" in printed.replace("\n", " ")
+    assert "4 rows of shape alpaca" in " ".join(printed.split())  # the title breaks where the folder's name ends
     counts = {
         cells[1]: cells[3] for line in printed.splitlines() if (cells := [cell.strip() for cell in line.split("│")])[1:]
     }

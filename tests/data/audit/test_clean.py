@@ -11,8 +11,7 @@ import pytest
 from cleaning import AFTER, NEXT, RECOVERED, RIVER, ROWS, chat, clean, log_of, read_back, refused, write_rows
 
 from alpaca_lora.cli import dispatch
-from alpaca_lora.data.audit.catalogue import BUILTIN, choose_rules
-from alpaca_lora.data.audit.clean import clean_table
+from alpaca_lora.data.audit.clean import Cleaned
 from alpaca_lora.data.audit.markers import is_no_input
 from alpaca_lora.data.audit.rows import Table
 from alpaca_lora.data.audit.spans import row_spans, take_back
@@ -183,9 +182,8 @@ def test_undo_refuses_what_does_not_fit(tmp_path: Path) -> None:
 
 
 @pytest.mark.slow
-def test_the_original_data(stanford: Table) -> None:
+def test_the_original_data(stanford: Table, cleaned: Cleaned) -> None:
     """What was counted by hand in the original rows is mended, and nothing else is touched."""
-    cleaned = clean_table(stanford, choose_rules(BUILTIN))
     mended = cleaned.mended
     assert hashlib.sha256(take_back(cleaned.content, cleaned.undo)).hexdigest() == stanford.sha256
     rows = json.loads(cleaned.content)

@@ -13,6 +13,7 @@ import pytest
 from alpaca_lora.data.audit.check import run_rules
 from alpaca_lora.data.audit.contradictions import CONTRADICTION
 from alpaca_lora.data.audit.duplicates import EXACT_DUPLICATE, NEAR_DUPLICATE
+from alpaca_lora.data.audit.report import Report
 from alpaca_lora.data.audit.rows import RowView, Table, TurnView
 from alpaca_lora.data.audit.rules import DROP, Rule
 
@@ -141,13 +142,14 @@ def test_answers_that_may_both_be_right_are_left(question: str, answer: str, oth
 
 
 @pytest.mark.slow
-def test_the_pairs_read_are_those_that_are_found(stanford: Table) -> None:
+def test_the_pairs_read_are_those_that_are_found(report: Report) -> None:
     label: dict[str, Any] = json.loads((LABELS / "near-duplicate.json").read_text(encoding="utf-8"))
     found: list[list[int]] = []
-    for row, reason in _found(NEAR_DUPLICATE, stanford.views):
-        earlier = re.search(r"what row (\d+) asks", reason)
-        assert earlier
-        found.append([int(earlier[1]), row])
+    for finding in report.findings:
+        if finding.rule == NEAR_DUPLICATE.id:
+            earlier = re.search(r"what row (\d+) asks", finding.reason)
+            assert earlier
+            found.append([int(earlier[1]), finding.row])
     assert found == label["pairs"]
     assert sorted(row for _, row in found) == label["read"]
     assert len(found) >= 200
