@@ -21,6 +21,7 @@ _SEARCHES = re.compile(
     r"|fetch)\b[^.?]{0,80}\b(?:online|on the (?:web|internet)"
     r"|from (?:the )?(?:web|internet)|on google)|(?:do|perform|perfom|conduct|run) an? (?:(?:online|web"
     r"|internet|google) search|search query)|find out online|search for (?:the )?(?:latest|current)"
+    r"|(?<!to )search for (?:some )?information"
     r"|(?:find|get) [^.?]{0,50}\b(?:on the (?:web|internet)|from (?:the )?(?:web|internet))|predict the weather)\b",
     re.IGNORECASE,
 )
@@ -31,8 +32,9 @@ _LIVE = re.compile(
     r"|forecast) (?:is|will be) (?:like )?(?:in|at|for|tomorrow)"
     r"|weather in \w+ (?:for|over) the next|current(?:ly)? (?:\w+ )?(?:net worth|president|song|record holder"
     r"|market situation|top news)|current net worth"
-    r"|query the current|search for (?:an? |the |some )?(?:news|information|latest)|latest (?:version of"
+    r"|query the current|search for (?:an? |the |some )?(?:news|latest)|latest (?:version of"
     r"|smartphone|information about|updates?|movie|\w+ movie)"
+    r"|(?:gather|collect|find|get) (?:some |the )?(?:recent|current|latest) (?:data|statistics|figures)|search volume"
     r"|most recent updates|summari[sz]e (?:the|a) (?:recent|latest|current) (?:news|us |presidential)"
     r"|top news story)\b|"
     r"\b(?:find (?:an? |two |three |\d )?(?:online )?(?:article|source|news)s?\b[^.?]{0,60}\b(?:online|recent"
@@ -72,14 +74,30 @@ _MAKES_TEXT = re.compile(
     r"|predict\w*|argument|if|brainstorm|survey|essay)\b",
     re.IGNORECASE,
 )
+_TELLS_CLIMATE = re.compile(
+    r"\b(?:weather|climate|temperatures?)\b.*\b(?:typically|usually|generally|ranges)\b", re.IGNORECASE
+)
+_SOME_DAY = re.compile(r"\b(?:today|tonight|tomorrow|upcoming|next|now|this week)\b", re.IGNORECASE)
+_AGES = re.compile(
+    r"\b(?:latest|current|recent|today|tomorrow|now|news|prices?|near\w*|reviews?|rated|ratings?|articles?|websites?"
+    r"|tutorial|sources?|sales|weather|popular|licen[cs]e|sound effect)\b",
+    re.IGNORECASE,
+)
+_WAS_SEARCHED = re.compile(r"https?:|\bwww\.|\b(?:found|searching|according to|retrieved)\b|\$\d", re.IGNORECASE)
 _CLAIMS = re.compile(
-    r"\A\W*(?:I(?:'ve| have) (?:now |successfully |just )?(?P<verb>booked|sent|ordered|scheduled|set|added"
+    r"\A\W*(?:(?:(?:ok|okay|sure|done|using \w+)[,.!] )?I(?:'ve"
+    r"| have) (?:now |successfully |just )?(?P<verb>booked|sent|ordered|scheduled|set|added"
     r"|reserved|played|called|emailed|purchased|bought"
     r"|posted|uploaded|downloaded|saved|turned|opened|clicked|placed|submitted|deleted|updated|installed"
     r"|made a (?:chart|reservation)|created a)\b"
     r"|(?:the|your) [\w ]{2,40}(?:has|have) (?:now )?been (?:successfully )?(?:booked|sent|ordered|scheduled"
     r"|set|reserved|posted|uploaded|saved|turned"
-    r"|opened|placed|submitted|deleted|updated|installed|launched|edited|added|downloaded|replaced)\b)",
+    r"|opened|placed|submitted|deleted|updated|installed|launched|edited|added|downloaded|replaced|deployed"
+    r"|configured|connected|printed|trained)\b"
+    r"|(?:(?:ok|okay|sure|done|using \w+)[,.!] )?I (?:trained|conducted|interviewed|deployed|installed|measured"
+    r"|recreated|built|baked|cooked|planted|recorded|tested|surveyed|downloaded|uploaded|booked|ordered)\b"
+    r"|I will (?:build|bake|cook|plant|paint|draw|record|book|order|install|conduct) (?:an?|the)\b"
+    r"|the (?:document|file|database|list|calendar|table) now (?:includes|contains|has)\b)",
     re.IGNORECASE,
 )
 _TEXT_TASK = re.compile(
@@ -112,18 +130,39 @@ _ABOUT_MODELS = re.compile(
     r"|refus\w+|decline)\b"
 )
 _LONGEST_REFUSAL = 400
+_FIRST_LINE = 142
+_SUM_OF_MONEY = re.compile(rf"[^\n]{{0,{_FIRST_LINE - 2}}}?(?P<sum>\$\d(?:[\d,.]*\d)?)")
+_ASKS_PRICE = re.compile(r"\b(?:price|cost|fee|salary|fare|worth|how much)\b", re.IGNORECASE)
+_DIGIT = re.compile(r"\d")
+_HEDGES = re.compile(
+    r"\b(?:rang\w+|approximate\w*|around|about|roughly|depend\w*|estimate\w*|between|average|typical\w*|usually"
+    r"|var(?:y|ies)|example|such as)\b|\$[\d,.]+ ?(?:-|–|to) ?\$?\d",
+    re.IGNORECASE,
+)
+"""A price range or a guess said to be one is no invention."""
 
 
 def _live_web(turn: TurnView) -> Iterator[Hit]:
+    """Find what needs the live web; a search whose answer is a lasting fact is told of, and the row stays."""
     task = turn.instruction
     low = task.lower()
-    if len(task) > 200 or not any(word in low for word in _LIVE_WORDS):
+    if len(task) > 200 or not any(map(low.__contains__, _LIVE_WORDS)):
         return
-    found = (_SEARCHES.search(task) if "user" not in low else None) or (
-        None if _MAKES_TEXT.search(task) else _LIVE.search(task)
-    )
-    if found:
-        yield Hit("instruction", f"{quote(found[0])} needs the live web", 0.85, DROP)
+    searched = _SEARCHES.search(task) if "user" not in low else None
+    found = searched or (None if _MAKES_TEXT.search(task) else _LIVE.search(task))
+    if not found or (_TELLS_CLIMATE.search(turn.output[:120]) and not _SOME_DAY.search(task)):
+        return
+    lasts = searched and not _AGES.search(task) and not _WAS_SEARCHED.search(turn.output)
+    yield Hit("instruction", f"{quote(found[0])} needs the live web", 0.6 if lasts else 0.85, None if lasts else DROP)
+
+
+def _invented_price(turn: TurnView) -> Iterator[Hit]:
+    text = turn.output
+    if "$" not in text[:_FIRST_LINE] or len(text) > _LONGEST_REFUSAL or _DIGIT.search(turn.instruction + turn.input):
+        return
+    found = _SUM_OF_MONEY.match(text)
+    if found and _ASKS_PRICE.search(turn.instruction) and not _HEDGES.search(text):
+        yield Hit("output", f"nothing in the row gives the price {quote(found['sum'])}", 0.9, DROP)
 
 
 def _pretended_action(turn: TurnView) -> Iterator[Hit]:
@@ -134,10 +173,12 @@ def _pretended_action(turn: TurnView) -> Iterator[Hit]:
 
 def _refusal(turn: TurnView) -> Iterator[Hit]:
     text = turn.output
-    if len(text) > _LONGEST_REFUSAL or _ABOUT_MODELS.search(turn.instruction):
+    if len(text) > _LONGEST_REFUSAL:
         return
     low = text.lower()
     if "can" not in low and "not" not in low and "unable" not in low and "sorry" not in low:
+        return
+    if _ABOUT_MODELS.search(turn.instruction):
         return
     if found := _TASK_CANNOT.match(text) or _MODEL_CANNOT.search(text):
         yield Hit("output", f"{quote(found[0])} refuses the task", 0.95, DROP)
@@ -152,7 +193,16 @@ LIVE_WEB = Rule(
     find=_live_web,
     english_only=True,
     precision=29 / 30,
-    read="30 of 145",
+    read="30 of 144",
+)
+INVENTED_PRICE = Rule(
+    "invented-price",
+    "defect",
+    "asked for a price that nothing in the row gives, the output names one to the cent or the dollar",
+    find=_invented_price,
+    english_only=True,
+    precision=22 / 23,
+    read="all 23",
 )
 PRETENDED_ACTION = Rule(
     "pretended-action",
@@ -160,8 +210,8 @@ PRETENDED_ACTION = Rule(
     "the output claims to have booked, sent or opened something",
     find=_pretended_action,
     english_only=True,
-    precision=15 / 16,
-    read="all 16",
+    precision=25 / 26,
+    read="all 26",
 )
 REFUSAL = Rule(
     "refusal",

@@ -42,6 +42,7 @@ _WORDS_AS_MATERIAL = re.compile(
     r"|syllable\w*|letters?|notebook|program|script|code|title|gift|unscramble|draw|idea|prefix|suffix)\b",
     re.IGNORECASE,
 )
+_ITS_WORDS_SUFFICE = re.compile(r"\b(?:techniques?|algorithm|type of machine learning task)\b", re.IGNORECASE)
 _LABEL_WORDS = 5
 
 
@@ -67,10 +68,11 @@ def _placeholder(turn: TurnView) -> Iterator[Hit]:
     found = _PLACEHOLDER.search(text)
     if found and (found[0] in turn.instruction or found[0].count(",") > 1 or "</" in text):
         return
+    fix = None if _ITS_WORDS_SUFFICE.search(turn.instruction) else DROP
     if found and _nothing_but(text, _PLACEHOLDER):
-        yield Hit("input", f"the input is only the placeholder {quote(text)}", 0.95, DROP)
+        yield Hit("input", f"the input is only the placeholder {quote(text)}", 0.95, fix)
     elif _ATTACHED.fullmatch(text) and not _WORDS_AS_MATERIAL.search(turn.instruction):
-        yield Hit("input", f"the input {quote(text)} stands for something that is not in the row", 0.9, DROP)
+        yield Hit("input", f"the input {quote(text)} stands for something that is not in the row", 0.9, fix)
 
 
 _TEXTS = (
@@ -106,11 +108,47 @@ def _missing_input(turn: TurnView) -> Iterator[Hit]:
     if len(task) > 150 or (turn.input.strip() and not is_no_input(turn.input)):
         return
     low = task.lower()
-    if not any(word in low for word in _POINTERS):
+    if not any(map(low.__contains__, _POINTERS)):
         return
     found = _POINTS_AT_TEXT.search(task)
     if found and not _HOLDS_TEXT.search(task.strip().rstrip(".")):
         yield Hit("instruction", f"{quote(found[0])} is nowhere in the row", 0.8, DROP)
+
+
+_TOLD = re.compile(
+    r"\W*(?:(?:the|this|an?) )?(?:(?:following|given|entire|full|whole|new|recent|short|news|research|scientific"
+    r"|academic|blog|opinion|magazine|newspaper|online|example|sample|stock market|\d+[- ]word) ){0,3}"
+    r"(?:articles?|news|story|book|novel|recording|report|passage|document|poem|essay|post|movie|film|video|paper"
+    r"|texts?|speech|letter|review|chart|graph|study|podcast|song|conversation|interview|lecture|talk|transcript"
+    r"|case study|chapter|editorial|documentary)"
+    r"(?:,? (?:is )?(?:titled|entitled|called) (?P<title>\S[^\n]{3,80}?))?"
+    r"(?:,? (?:(?:is|was|that is|which is) )?(?:about|describ(?:es|ing)|examin(?:es|ing)|discuss(?:es|ing)|on|regarding"
+    r"|explor(?:es|ing)|detail(?:s|ing)|provides|covers|looks at|explains|talks about|focuses on|outlines|deals with"
+    r"|highlights|investigates)\b.{3,}|\W*)",
+    re.IGNORECASE,
+)
+"""A text that says what another text is about."""
+_NEEDS_THE_TEXT = re.compile(
+    r"\b(?:summari[sz]\w+|summary|transcri\w+|(?:key|main) (?:points?|takeaways?|findings?|ideas?|arguments?)"
+    r"|highlights|outline|analy[sz]e|evaluate|critique|review|assess|rate|score|proofread|feedback|extract|quotes?)\b",
+    re.IGNORECASE,
+)
+_TITLE_DOES = re.compile(
+    r"\b(?:titles?|headlines?|classif\w+|categor\w+|genre|tags?|hashtags?|questions?|premise"
+    r"|(?:write|compose) an? [\w ]*(?:review|introduct\w+)|this sentence|ending|techniques|language|poem)\b",
+    re.IGNORECASE,
+)
+_LONGEST_TELLING = 30
+"""Words; a longer account of a text is an abstract, which can be summed up."""
+
+
+def _described_input(turn: TurnView) -> Iterator[Hit]:
+    text = turn.input
+    if not 3 < len(text) < 400 or not _NEEDS_THE_TEXT.search(turn.instruction) or not _TOLD.fullmatch(text.strip()):
+        return
+    words = len(text.split())
+    if words <= min(_LONGEST_TELLING, len(turn.output.split())) and not _TITLE_DOES.search(turn.instruction):
+        yield Hit("input", f"{quote(text)} only says what the text is about, so the answer is invented", 0.9, DROP)
 
 
 PLACEHOLDER_INPUT = Rule(
@@ -130,4 +168,13 @@ MISSING_INPUT = Rule(
     english_only=True,
     precision=1.0,
     read="all 18",
+)
+DESCRIBED_INPUT = Rule(
+    "described-input",
+    "defect",
+    "asked to sum up, transcribe or judge a text, the input only says what that text is about",
+    find=_described_input,
+    english_only=True,
+    precision=54 / 57,
+    read="all 57",
 )

@@ -77,7 +77,7 @@ def _unseen_page(turn: TurnView) -> Iterator[Hit]:
 def _missing_media(turn: TurnView) -> Iterator[Hit]:
     task = turn.instruction
     low = task.lower()
-    if len(task) > 250 or not any(name in low for name in _MEDIA_STEMS) or not lacks_material(turn.input):
+    if len(task) > 250 or not any(map(low.__contains__, _MEDIA_STEMS)) or not lacks_material(turn.input):
         return
     found = _POINTS_AT_MEDIA.search(task)
     if found and not _MEDIA_IS_TOLD.search(task):

@@ -20,6 +20,8 @@ _NO_ANSWER = re.compile(
     r"|visual task)\b|<output|<img",
     re.IGNORECASE,
 )
+_HEAD = 160
+"""Characters in which a refusal shows itself; further on the same words belong to an answer."""
 _ASKS_FOR_MARKER = re.compile(r"\b(?:input|output|null|missing|n/a)\b", re.IGNORECASE)
 _PICTURE_WORD = (
     r"image|picture|photo\w*|poster|logo|video|audio|graph\w*|(?:\w+[ -])?charts?|diagram\w*|illustration"
@@ -87,7 +89,7 @@ def _null(turn: TurnView) -> Iterator[Hit]:
     if not rest:
         if not _ASKS_FOR_INPUT.search(turn.instruction):
             yield Hit("output", f"the output is only {quote(text)}", 1.0, DROP)
-    elif _NO_ANSWER.search(rest) or "output" in found[0].lower():
+    elif _NO_ANSWER.search(rest[:_HEAD]) or "output" in found[0].lower():
         yield Hit("output", f"the output is {quote(text)}", 0.95, DROP)
     else:
         answer = _LABEL.sub("", rest, count=1)

@@ -61,7 +61,9 @@ def _cut_before(turn: TurnView, number: str, zero: Zero) -> Hit | None:
             return Hit("output", f"{quote_end(text)} ends within a year{why}", 0.97, whole)
         if _SMALL_SUM.search(text) or _is_backward(text, number):
             return Hit("output", f"{quote_end(text)} ends within a number{why}", 0.9, DROP)
-    elif _BARE_CURRENCY.search(text[-3:]) or _is_backward(text, number) or _FROM_ONE.search(text[-40:]):
+    elif last != "." and (
+        _BARE_CURRENCY.search(text[-3:]) or _is_backward(text, number) or _FROM_ONE.search(text[-40:])
+    ):
         return Hit("output", f"{quote_end(text)} ends before a number{why}", 0.95, DROP)
     elif last.isalpha() and _EXPECTS_A_NUMBER.search(text):
         return Hit("output", f"{quote_end(text)} ends where a number should follow{why}", 0.9, DROP)

@@ -57,7 +57,7 @@ _LEAKED = re.compile(
 def _asks_picture(turn: TurnView) -> Iterator[Hit]:
     low = turn.instruction.lower()
     if (
-        any(verb in low for verb in _PICTURE_VERBS)
+        any(map(low.__contains__, _PICTURE_VERBS))
         and (found := _PICTURE.search(turn.instruction))
         and not _NO_PICTURE.search(turn.instruction)
     ):

@@ -100,6 +100,10 @@ DECIDED = [
     ("Convert the text to uppercase.", "Good day", "GOOD DAY", "GOOD Day", "GOOD DAY"),
     ('Is "level" a palindrome?', "", "Yes, it is a palindrome.", "No", '"level" is a palindrome.'),
     ("Find the union of the sets {1, 2, 3} and {3, 4, 5}.", "", "{1, 2, 3, 4, 5}", "{1, 2, 4, 5}", "{1, 2, 3, 4, 5}"),
+    (
+        "Solve the equation: 3(x-2) = x + 8", "", "x = 7", "The solution to the equation 3(x-2) = x + 8 is x = 5.",
+        "The solution to the equation 3(x-2) = x + 8 is x = 7.",
+    ),
 ]  # fmt: skip
 
 # What must be left alone: two questions, unknown words, unclear roles or claims, roundings, cut or missing answers.

@@ -10,7 +10,6 @@ from typing import Any
 import pytest
 
 from alpaca_lora.data.audit.catalogue import BUILTIN
-from alpaca_lora.data.audit.check import run_rules
 from alpaca_lora.data.audit.report import Report
 from alpaca_lora.data.audit.rows import Table
 from alpaca_lora.data.audit.rules import Rule
@@ -43,11 +42,6 @@ LEAST = {
 
 def _label(rule: Rule) -> dict[str, Any]:
     return json.loads((LABELS / f"{rule.id}.json").read_text(encoding="utf-8"))
-
-
-@pytest.fixture(scope="module")
-def report(stanford: Table) -> Report:
-    return run_rules(stanford, [rule for rule in BUILTIN if rule in MEASURED])
 
 
 @pytest.fixture(scope="module")

@@ -100,15 +100,25 @@ FOUND = [
     ("unseen-page", "Describe this page: https://example.org/x", "", "It is nice."),
     ("placeholder-input", "Read it.", "[Insert article]", "It is long."),
     ("placeholder-input", "Name the song.", "<link to a song>", "Yesterday"),
+    ("described-input", "Sum up the main points.", "The article is about bees.", "Bees fly far and live in hives."),
+    ("described-input", "Transcribe the recording.", "Recording about bees", "Bees live in hives, says the voice."),
+    ("described-input", "Rate this essay.", "The essay", "It gets nine points of ten."),
     ("missing-media", "Describe this painting.", "", "A wood in the fog."),
     ("missing-media", "What is shown in the following chart?", "[image]", "Growth."),
     ("missing-input", "Find the verb in the following sentence.", "", "run"),
     ("fake-media", "Draw a cat.", "", "![cat](https://i.imgur.com/abc.png)"),
     ("fake-media", "Draw a cat.", "", "[Insert drawing of a cat]"),
+    ("described-product", "Create a web page for a zoo.", "", "The web page should show the animals."),
+    ("described-product", "Design a logo for a zoo.", "", "A round logo featuring a lion."),
+    ("described-product", "Build an app that counts steps.", "", "I would build an app that is easy to use."),
+    ("invented-price", "Price this item.", "A wooden boat", "The wooden boat costs $12.50."),
+    ("live-web", "Gather some recent data on rents.", "", "They rise."),
     ("live-web", "What is the weather in Bonn today?", "", "Sunny."),
     ("live-web", "Search the web for cake recipes.", "", "Here they are."),
     ("live-web", "Predict the weather in Bonn tomorrow.", "", "Rain."),
     ("pretended-action", "Book a table.", "", "I have booked a table for two."),
+    ("pretended-action", "Train a classifier.", "", "Using Python, I trained a classifier."),
+    ("pretended-action", "Add the heading to the file.", "Birds", "The file now includes the heading Birds."),
     ("refusal", "Paint a tree.", "", "Sorry, the task needs a picture, which the model cannot make."),
     ("refusal", "Play a song.", "", "I can't play a song."),
     ("leaked-prompt", "Name a river.", "", "The Elbe.\n### Response:\nThe Rhine."),
@@ -126,6 +136,18 @@ LEFT = [
     ("placeholder-input", "Sum the list.", "List: [1, 2, 3]", "6"),
     ("placeholder-input", "Read the XML.", "<article>Hi</article>", "Hi"),
     ("placeholder-input", "Translate the word.", "image", "Bild"),
+    ("described-input", "Give the main points a headline.", "The article is about bees.", "Bees are back in town."),
+    ("described-input", "Sum up the article.", "The article is about bees.", "Bees."),
+    ("described-input", "Summarize it.", "The book lay on the table when I came home.", "A book lay there as I came."),
+    ("described-product", "Create a web page for a zoo.", "", "The web page should be:\n<h1>Zoo</h1>"),
+    ("described-product", "Write an algorithm that adds.", "", "The algorithm should first read both numbers."),
+    ("described-product", "Create a loyalty program.", "", "The program should reward those who come again."),
+    ("described-product", "Write a name for an app.", "", "The app could be called Steps."),
+    ("described-product", "Create a web page for a zoo.", "", "The animals should be fed at noon."),
+    ("invented-price", "What do three boats at $2 cost?", "", "They cost $6."),
+    ("invented-price", "What does a boat cost?", "", "It costs about $900."),
+    ("live-web", "What is the weather like in Bonn?", "", "The weather in Bonn is usually mild."),
+    ("pretended-action", "Draw a plan.", "", "I will outline it in words."),
     ("missing-media", "Describe the painting “The Mill” by Ann Miller.", "", "A mill."),
     ("missing-media", "Describe this painting.", "A mill at a river, in brown.", "Brown."),
     ("missing-input", "Write a function that reverses the given string.", "", "def f(s): return s[::-1]"),
@@ -166,3 +188,28 @@ def test_invisible_characters_go_and_words_stay() -> None:
     assert hits("heaped-marks", output="e\u0301te\u0301") == []
     assert mended("stray-backslash", instruction='Replace \\"it\\" in the sentence.') == 'Replace "it" in the sentence.'
     assert hits("stray-backslash", instruction="Write a regex.", output=r"^\-\d+$ is the one") == []
+
+
+@pytest.mark.parametrize(
+    ("rule", "instruction", "given", "output", "dropped"),
+    [
+        ("described-product", "Create a logo for a zoo.", "", "The logo should show lions.", False),
+        ("live-web", "Search the web for reviews of a boat.", "", "It is good.", True),
+        ("live-web", "Search the web for the longest river.", "", "According to a page, the Nile.", True),
+        ("live-web", "Search the web for the longest river.", "", "The Nile.", False),
+        ("placeholder-input", "Name the mood of the dataset.", "[Dataset of songs]", "Sad.", True),
+        ("placeholder-input", "Name a technique to plot the dataset.", "[Dataset of songs]", "Bars.", False),
+    ],
+)
+def test_a_row_whose_answer_may_stand_is_only_marked(
+    rule: str, instruction: str, given: str, output: str, dropped: bool
+) -> None:
+    (hit,) = hits(rule, instruction, given, output)
+    assert hit.fix == (Fix("drop") if dropped else None)
+
+
+def test_a_story_after_a_null_marker_is_no_refusal() -> None:
+    story = "The boat left. " * 20 + "They were unable to turn back."
+    assert mended("null-output", output=f"<noinput>\n{story}") == story
+    (hit,) = hits("null-output", output=f"<noinput>\nThis is not possible. {story}")
+    assert hit.fix == Fix("drop")

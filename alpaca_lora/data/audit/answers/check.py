@@ -58,6 +58,7 @@ _NOT_ASKED = re.compile(
     r"\b(?:code|program|function|script|algorithm|python|javascript|java|sql|query|regex|"
     r"story|poem|essay|sentences? (?:with|about|using)|create|design)\b"
 )
+_DIGIT = re.compile(r"[\d¹²³]")
 _LONGEST = 300  # characters of an instruction; a longer one sets a scene
 
 
@@ -73,14 +74,16 @@ def check_answer(instruction: str, given: str, output: str) -> Verdict | None:
         What was found, or None where the question is not understood to the last word, has more than one answer, or
         where it is unclear what the output claims.
     """
-    if len(instruction) > _LONGEST or len(output) > 900 or len(given) > 1500 or not output.strip():
+    if len(instruction) > _LONGEST or len(output) > 900 or len(given) > 1500 or not output or output.isspace():
         return None
     lower = instruction.lower()
-    has_digit = any(map(str.isdigit, instruction)) or any(map(str.isdigit, given[:200]))
+    if _NOT_ASKED.search(lower):
+        return None
+    has_digit = _DIGIT.search(instruction) or _DIGIT.search(given, 0, 200)
     wanted = [
         checker for checker, strings in _CHECKERS if (any(map(lower.__contains__, strings)) if strings else has_digit)
     ]
-    if not wanted or _NOT_ASKED.search(lower):
+    if not wanted:
         return None
     question = ask(instruction, given)
     for checker in wanted:

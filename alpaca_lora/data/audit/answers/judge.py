@@ -188,7 +188,8 @@ def _correct(output: str, text: str, found: Numeral, span: tuple[int, int], expe
         rest = ""  # the working, wrong as well
         if tail.count("(") < tail.count(")"):
             tail = tail.replace(")", "")
-    if head.count("=") >= 2 or re.search(r"=[^=]*\d[^=]*[-+*/x]\s*\(?\d[^=]*=", text[begin:start]):
+    works = head.count("=") >= 2 or re.search(r"=[^=]*\d[^=]*[-+*/x]\s*\(?\d[^=]*=", text[begin:start])
+    if works and not re.search(r"\bequation\b[^.]*\bis [a-z] = $", head):
         unit = re.match(r"\s*[a-zA-Z°%$€£²³^0-9]*", tail)
         money = re.search(r"[$€£]\s?$", head)
         return (money.group() if money else "") + expected + (unit.group().rstrip() if unit else "")

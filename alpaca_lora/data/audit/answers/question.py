@@ -85,6 +85,8 @@ class Question:
 
 def plain(text: str) -> str:
     """Give `text` with typographic signs replaced by plain ones, as long as before."""
+    if text.isascii() and "`" not in text and "\t" not in text:
+        return text
     return text.translate(_PLAIN)
 
 
