@@ -12,13 +12,15 @@ import pytest
 
 from alpaca_lora import config
 from alpaca_lora.data import settings as data_settings
+from alpaca_lora.data.atlas import settings as atlas_settings
 from alpaca_lora.data.audit import settings as audit_settings
+from alpaca_lora.data.review import settings as review_settings
 from alpaca_lora.export import settings as export_settings
 from alpaca_lora.inference import settings as inference_settings
 from alpaca_lora.options import flatten
 
 PACKAGE = Path(config.__file__).parent
-MODULES = (config, audit_settings, data_settings, export_settings, inference_settings)
+MODULES = (config, atlas_settings, audit_settings, data_settings, export_settings, inference_settings, review_settings)
 FILES = [Path(str(module.__file__)) for module in MODULES]
 CONFIGS = [
     thing

@@ -9,20 +9,28 @@ from typing import Any
 from cyclopts import App
 
 from alpaca_lora.config import PreviewConfig
-from alpaca_lora.data.audit.settings import CheckConfig, CleanConfig, DiffConfig
+from alpaca_lora.data.atlas.settings import MapConfig
+from alpaca_lora.data.audit.settings import CheckConfig, CleanConfig, DiffConfig, RankConfig
+from alpaca_lora.data.review.settings import ReviewConfig
 from alpaca_lora.data.settings import DownloadConfig, EnrichConfig, LengthsConfig
 
 _PREVIEW, _CHECK, _CLEAN, _DIFF = PreviewConfig(), CheckConfig(), CleanConfig(), DiffConfig()
 _LENGTHS, _DOWNLOAD, _ENRICH = LengthsConfig(), DownloadConfig(), EnrichConfig()
+_REVIEW = ReviewConfig()
+_MAP = MapConfig()
+_RANK = RankConfig()
 DATA_SETTINGS: Mapping[str, Any] = MappingProxyType(
     {
         "data preview": _PREVIEW,
         "data check": _CHECK,
+        "data review": _REVIEW,
         "data clean": _CLEAN,
         "data diff": _DIFF,
         "data lengths": _LENGTHS,
         "data download": _DOWNLOAD,
         "data enrich": _ENRICH,
+        "data rank": _RANK,
+        "data map": _MAP,
     }
 )
 
@@ -41,6 +49,14 @@ def preview(config: PreviewConfig = _PREVIEW) -> None:
 def check(path: str = "", /, config: CheckConfig = _CHECK) -> None:
     """Find the flaws of a data file: every row with its reason, and how it could be mended."""
     from alpaca_lora.data.audit.check import check as run
+
+    run(path, config)
+
+
+@data_app.command
+def review(path: str = "", /, config: ReviewConfig = _REVIEW) -> None:
+    """Show a data file's map with buttons to mark rows; `data clean` heeds the marks."""
+    from alpaca_lora.data.review.run import review as run
 
     run(path, config)
 
@@ -83,3 +99,19 @@ def enrich(subset: str, /, config: EnrichConfig = _ENRICH) -> None:
     from alpaca_lora.data.audit.enrich import enrich as run
 
     run(subset, config)
+
+
+@data_app.command(name="map")
+def draw_map(path: str = "", /, config: MapConfig = _MAP) -> None:
+    """Draw all rows into one HTML page: alike rows together, flaws coloured, each row to read."""
+    from alpaca_lora.data.atlas.run import draw_map as run
+
+    run(path, config)
+
+
+@data_app.command
+def rank(path: str = "", /, config: RankConfig = _RANK) -> None:
+    """Order rows by how likely each is a defect, or of low value: the first ones are worth a person's look."""
+    from alpaca_lora.data.audit.rank import rank_file as run
+
+    run(path, config)

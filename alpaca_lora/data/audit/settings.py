@@ -71,3 +71,29 @@ class DiffConfig:
 
     def __post_init__(self) -> None:
         require(self, show=(self.show >= 0, "of at least 0"))
+
+
+@flat
+@dataclass(frozen=True, kw_only=True)
+class RankConfig:
+    """Everything `data rank` needs."""
+
+    data_path: str = ""
+    """What to rank, where it is not given as the first word: a file, a data set's Hub id, or `sample`."""
+    data_shape: RowShape = "auto"
+    """How rows are laid out; `auto` looks for the first row of a known shape."""
+    marks: str = ""
+    """A file of your marks, as `data review` writes it, to learn from; unset or too few: the bundled ones."""
+    top: Whole = 20
+    """How many rows to print, the most suspicious first."""
+    json: str = ""
+    """File to write every row's scores to, the most suspicious first, with what speaks for them."""
+    only: tuple[str, ...] = ()
+    """Rules to run, by their ids; none: all that are on by default."""
+    skip: tuple[str, ...] = ()
+    """Rules to leave out, by their ids."""
+    rules: str = ""
+    """Python file with rules of your own, in a list named RULES. It is run: use only a file that you trust."""
+
+    def __post_init__(self) -> None:
+        require(self, top=(self.top >= 0, "of at least 0"))
