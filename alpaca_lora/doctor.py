@@ -26,7 +26,7 @@ _EXTRAS = {
     "quant": ("bitsandbytes",),
     "ui": ("gradio",),
     "gguf": ("xllamacpp",),
-    "data": ("datasets", "pyarrow"),
+    "data": ("datasets", "openTSNE", "pyarrow"),
     "eval": ("lm_eval",),
     "track": ("tensorboard", "wandb", "trackio"),
 }
