@@ -59,7 +59,7 @@ def test_an_extra_that_is_not_installed_comes_with_its_pip_line(
     doctor(DoctorConfig(output_dir=str(tmp_path)))
     out = capsys.readouterr().out
     assert "without wandb, trackio: pip install 'alpaca-lora[track]'\n" in out
-    assert "datasets 1.0, pyarrow 1.0\n" in out
+    assert "datasets 1.0, openTSNE 1.0, pyarrow 1.0\n" in out
 
 
 def test_every_extra_is_one_that_can_be_installed() -> None:
