@@ -96,11 +96,14 @@ class TorchEngine:
                     return
                 self._admit()
             for job in sorted(self._active, key=lambda job: job.ticket.request.model != self.models.active):
-                if not self._advance(job):
-                    job.steps.close()
-                    with self._changed:
-                        self._active.remove(job)
-                        self._tell_places()
+                self._advance(job)
+
+    def _free(self, job: _Job) -> None:
+        with self._changed:
+            if job in self._active:
+                job.steps.close()
+                self._active.remove(job)
+                self._tell_places()
 
     def _admit(self) -> None:
         """Give free slots to those that wait, first come, first served; who has left makes room at once."""
@@ -121,32 +124,39 @@ class TorchEngine:
         for job in self._active:
             job.ticket.place = 0
 
-    def _advance(self, job: _Job) -> bool:
-        """Compute one more token of an answer; tell whether it goes on."""
+    def _advance(self, job: _Job) -> None:
+        """Compute one more token of an answer."""
         try:
             if job.ticket.cancelled:
-                return self._deliver(job, self._summary(job, "cancelled"))
+                self._deliver(job, self._summary(job, "cancelled"))
+                return
             self.models.select(job.ticket.request.model)
             piece = next(job.steps, None)
         except Exception as error:
             _LOG.exception("an answer ended with an error")
-            return self._deliver(job, error)
+            self._deliver(job, error)
+            return
         job.ticket.tokens = len(job.answer.ids)
         job.first = job.first or time.perf_counter()
         if piece and not self._deliver(job, piece):
-            return False
-        if not job.answer.finished:
-            return True
-        return self._deliver(job, self._summary(job, "stop" if job.answer.finished == "stop" else "length"))
+            return
+        if job.answer.finished:
+            self._deliver(job, self._summary(job, "stop" if job.answer.finished == "stop" else "length"))
 
     def _deliver(self, job: _Job, event: Event) -> bool:
-        """Hand an event over; tell whether more may come. Who cannot take it any more is cancelled."""
+        """Hand an event over; tell whether it arrived. Who cannot take it any more is cancelled.
+
+        With the last event the slot is free before the asker hears of it, who may ask again at once.
+        """
+        if not isinstance(event, str):
+            self._free(job)
         try:
             job.ticket.deliver(event)
         except Exception:
             _LOG.exception("an answer could not be handed over")
+            self._free(job)
             return False
-        return isinstance(event, str)
+        return True
 
     def _summary(self, job: _Job, reason: Reason) -> Finished:
         now = time.perf_counter()

@@ -13,6 +13,7 @@ from typing import Any, cast
 import numpy as np
 import torch
 from accelerate import Accelerator
+from accelerate.state import AcceleratorState
 from rich.console import Console
 
 from alpaca_lora.config import FinetuneConfig
@@ -61,6 +62,7 @@ def finetune(config: FinetuneConfig, console: Console | None = None) -> Path:
     if device.type == "cpu":
         keep_freed_memory()
     mixed = {torch.bfloat16: "bf16", torch.float16: "fp16"}.get(dtype, "no")
+    AcceleratorState._reset_state()  # pyright: ignore[reportPrivateUsage]  # else it holds an earlier run's precision
     accelerator = Accelerator(mixed_precision=mixed, cpu=device.type == "cpu")
     console = (console or Console()) if accelerator.is_main_process else Console(quiet=True)
     if config.train.batch_size < accelerator.num_processes:
