@@ -61,9 +61,7 @@ def finetune(config: FinetuneConfig, console: Console | None = None) -> Path:
     dtype = pick_dtype(config.model.dtype, device)
     if device.type == "cpu":
         keep_freed_memory()
-    mixed = {torch.bfloat16: "bf16", torch.float16: "fp16"}.get(dtype, "no")
-    AcceleratorState._reset_state()  # pyright: ignore[reportPrivateUsage]  # else it holds an earlier run's precision
-    accelerator = Accelerator(mixed_precision=mixed, cpu=device.type == "cpu")
+    accelerator = _accelerator(device, dtype)
     console = (console or Console()) if accelerator.is_main_process else Console(quiet=True)
     if config.train.batch_size < accelerator.num_processes:
         raise UserError(
@@ -110,6 +108,13 @@ def finetune(config: FinetuneConfig, console: Console | None = None) -> Path:
     accelerator.wait_for_everyone()
     accelerator.end_training()
     return output_dir
+
+
+def _accelerator(device: torch.device, dtype: torch.dtype) -> Accelerator:
+    """Give the run's accelerator; what an earlier run in this process left behind would keep its precision."""
+    AcceleratorState._reset_state()  # pyright: ignore[reportPrivateUsage]
+    mixed = {torch.bfloat16: "bf16", torch.float16: "fp16"}.get(dtype, "no")
+    return Accelerator(mixed_precision=mixed, cpu=device.type == "cpu")
 
 
 def _load_model(config: FinetuneConfig, ready: Prepared) -> Any:

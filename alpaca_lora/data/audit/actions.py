@@ -12,7 +12,8 @@ from alpaca_lora.data.audit.rules import DROP, Hit, Rule, quote
 _LIVE_WORDS = (
     "search", "online", "web", "internet", "google", "current", "today", "latest", "real-time", "realtime",
     "live", "up-to-date", "recent", "right", "now", "weather", "temperature", "stock", "near", "news",
-    "trending", "time", "tonight", "tomorrow", "price", "twitter", "president",
+    "trending", "time", "tonight", "tomorrow", "price", "twitter", "president", "restaurant", "hotel", "convert",
+    "money", "currenc",
 )
 # fmt: on
 _SEARCHES = re.compile(
@@ -22,7 +23,8 @@ _SEARCHES = re.compile(
     r"|from (?:the )?(?:web|internet)|on google)|(?:do|perform|perfom|conduct|run) an? (?:(?:online|web"
     r"|internet|google) search|search query)|find out online|search for (?:the )?(?:latest|current)"
     r"|(?<!to )search for (?:some )?information"
-    r"|(?:find|get) [^.?]{0,50}\b(?:on the (?:web|internet)|from (?:the )?(?:web|internet))|predict the weather)\b",
+    r"|(?:find|get) [^.?]{0,50}\b(?:on the (?:web|internet)|from (?:the )?(?:web|internet))"
+    r"|predict (?:what )?the (?:future )?weather)\b",
     re.IGNORECASE,
 )
 _LIVE = re.compile(
@@ -65,6 +67,24 @@ _LIVE = re.compile(
     r"|this weekend))",
     re.IGNORECASE,
 )
+_PLACES = re.compile(
+    r"\A(?!.*\b(?:query|sql|names? for|translat\w+|sentence|reviews?|menu|code|function|program|script|slogan"
+    r"|tagline|app|application)\b)"
+    r".*?\b(?P<place>(?:restaurant|hotel|caf[eé]|coffee shop)s? (?:near|close to|around)\b"
+    r"|(?:nearest|closest|nearby) [\w ]{0,20}?(?:restaurant|hotel|caf[eé]|coffee shop)s?"
+    r"|(?:best|top|popular|recommended|[\w-]+[ -]rated) (?:[\w-]+ ){0,2}(?:restaurant|hotel)s?)\b",
+    re.IGNORECASE,
+)
+_CURRENCY = re.compile(
+    r"(?<!\w)(?:(?P<aud>australian dollars?|aud)|(?P<cad>canadian dollars?|cad)|(?P<usd>dollars?|usd|us\$|\$)"
+    r"|(?P<eur>euros?|eur|€)|(?P<gbp>gbp|british pounds?|pounds? sterling|£)|(?P<jpy>yen|jpy|¥)|(?P<inr>rupees?|inr|₹)"
+    r"|(?P<cny>yuan|rmb|cny)|(?P<mxn>pesos?|mxn)|(?P<btc>bitcoins?|btc))(?!\w)",
+    re.IGNORECASE,
+)
+_EXCHANGES = re.compile(
+    r"\A\W*(?:please )?(?:convert|exchange|change|calculate|find|how (?:much|many))\b", re.IGNORECASE
+)
+_RATE_IS_GIVEN = re.compile(r"=\s*\d|\brate\b", re.IGNORECASE)
 _MAKES_TEXT = re.compile(
     r"\b(?:write|compose|generate|create|design|build|develop|construct|program|function|script|code|query"
     r"|queries|sentence|story|poem|dialogue|conversation"
@@ -100,10 +120,16 @@ _CLAIMS = re.compile(
     r"|the (?:document|file|database|list|calendar|table) now (?:includes|contains|has)\b)",
     re.IGNORECASE,
 )
+_DONE = re.compile(
+    r"\A\W*(?:(?:successfully )?(?P<did>\w+ed)\b (?:an?|the|\w+ in)\b"
+    r"|[\w' .-]{2,60}? (?:has|have) (?:now )?been (?:successfully )?(?P<was>\w+ed)\b)[^:\n\"“;]*\Z",
+    re.IGNORECASE,
+)
+_WORD = re.compile(r"[a-z]+")
 _TEXT_TASK = re.compile(
     r"\b(?:sentence|write|compose|generate|rewrite|replace the|verb|tense|paraphrase|translate|email|letter"
     r"|dialogue|conversation|response|story|convert|passive"
-    r"|active|grammar\w*|rephrase|form)\b",
+    r"|active|grammar\w*|rephrase|form|explain|describe|discuss|define|classify|identify|name)\b",
     re.IGNORECASE,
 )
 _MODEL_CANNOT = re.compile(
@@ -150,10 +176,19 @@ def _live_web(turn: TurnView) -> Iterator[Hit]:
         return
     searched = _SEARCHES.search(task) if "user" not in low else None
     found = searched or (None if _MAKES_TEXT.search(task) else _LIVE.search(task))
-    if not found or (_TELLS_CLIMATE.search(turn.output[:120]) and not _SOME_DAY.search(task)):
-        return
-    lasts = searched and not _AGES.search(task) and not _WAS_SEARCHED.search(turn.output)
-    yield Hit("instruction", f"{quote(found[0])} needs the live web", 0.6 if lasts else 0.85, None if lasts else DROP)
+    if found and not (_TELLS_CLIMATE.search(turn.output[:120]) and not _SOME_DAY.search(task)):
+        lasts = searched and not _AGES.search(task) and not _WAS_SEARCHED.search(turn.output)
+        yield Hit(
+            "instruction", f"{quote(found[0])} needs the live web", 0.6 if lasts else 0.85, None if lasts else DROP
+        )
+    elif found := _PLACES.match(task):
+        yield Hit("instruction", f"{quote(found['place'])} needs the live web", 0.7)
+    elif _EXCHANGES.match(task) and not _RATE_IS_GIVEN.search(asked := f"{task} {turn.input[:100]}"):
+        named = {found.lastgroup for found in _CURRENCY.finditer(f"{asked} {turn.output[:100]}")}
+        if len(named) > 1 and _DIGIT.search(asked):
+            yield Hit(
+                "output", f"{quote(turn.output)} takes a rate of exchange that nothing in the row gives", 0.85, DROP
+            )
 
 
 def _invented_price(turn: TurnView) -> Iterator[Hit]:
@@ -167,6 +202,9 @@ def _invented_price(turn: TurnView) -> Iterator[Hit]:
 
 def _pretended_action(turn: TurnView) -> Iterator[Hit]:
     found = _CLAIMS.match(turn.output)
+    if not found and (done := _DONE.match(turn.output)):
+        orders = [verb.removesuffix("e") + "ed" for verb in _WORD.findall(turn.instruction[:40].lower())[:2]]
+        found = done if (done["did"] or done["was"]).lower() in orders else None
     if found and len(turn.output) < _LONGEST_REFUSAL and not _TEXT_TASK.search(turn.instruction):
         yield Hit("output", f"{quote(found[0])} claims an action that no text can do", 0.85, DROP)
 
@@ -189,11 +227,11 @@ def _refusal(turn: TurnView) -> Iterator[Hit]:
 LIVE_WEB = Rule(
     "live-web",
     "defect",
-    "the task needs the live web: a search, today's weather, news or prices",
+    "the task needs the live web: a search, today's weather, news, prices or rates, a place to eat",
     find=_live_web,
     english_only=True,
-    precision=29 / 30,
-    read="30 of 144",
+    precision=59 / 63,
+    read="63 of 177",
 )
 INVENTED_PRICE = Rule(
     "invented-price",
@@ -210,8 +248,8 @@ PRETENDED_ACTION = Rule(
     "the output claims to have booked, sent or opened something",
     find=_pretended_action,
     english_only=True,
-    precision=25 / 26,
-    read="all 26",
+    precision=35 / 36,
+    read="all 36",
 )
 REFUSAL = Rule(
     "refusal",

@@ -57,6 +57,7 @@ BUILTIN: tuple[Rule, ...] = (
     constraints.ITEM_COUNT,
     constraints.BROKEN_JSON,
     constraints.BROKEN_PYTHON,
+    constraints.MAXIMUM_FROM_ZERO,
     tags.ASKS_PICTURE,
     tags.NAME_GAP,
     duplicates.EXACT_DUPLICATE,

@@ -1,4 +1,4 @@
-"""What the task asks of the answer's form, where a machine can decide it: words, items, JSON and Python that parse."""
+"""What the task asks of the answer, where a machine can decide it: words, items, JSON and Python, a known bug."""
 
 from __future__ import annotations
 
@@ -35,6 +35,16 @@ _ITEMS = re.compile(
 )
 _ITEM = re.compile(r"^\s*(\d{1,2})[.)]\s", re.MULTILINE)
 _FENCE = re.compile(r"\A```\w*\n|\n?```\Z")
+_ASKS_GREATEST = re.compile(
+    r"\A(?!.*\b(?:positive|natural|non-negative|prices?)\b).*\b(?:max|maximum|largest|biggest|highest|greatest)\b"
+    r".*\b(?:list|array|numbers|integers|values|elements|sequence)\b",
+    re.IGNORECASE | re.DOTALL,
+)
+_FROM_ZERO = re.compile(
+    r"\b(?P<best>\w*(?:max|largest|biggest|highest|greatest)\w*)\s*=\s*0(?:\.0)?\s*(?:[;\n#,]|//)"
+    r"[\s\S]*?\bif\b[^\n]{0,30}>\s*(?P=best)\b",
+    re.IGNORECASE,
+)
 _PYTHON_START = re.compile(r"(?:def|import|from|class|for|while|if|print|#|@|\w+ ?= ?)\b|#")
 
 
@@ -84,6 +94,11 @@ def _python(turn: TurnView) -> Iterator[Hit]:
         yield Hit("output", f"the Python does not parse: {error}", 0.9)
 
 
+def _greatest(turn: TurnView) -> Iterator[Hit]:
+    if "0" in turn.output and _ASKS_GREATEST.match(turn.instruction) and (found := _FROM_ZERO.search(turn.output)):
+        yield Hit("output", f"the search starts from {found['best']} = 0, which is wrong where all are negative", 0.9)
+
+
 WORD_LIMIT = Rule(
     "over-word-limit",
     "tag",
@@ -117,4 +132,13 @@ BROKEN_PYTHON = Rule(
     find=_python,
     precision=1.0,
     read="all 4",
+)
+MAXIMUM_FROM_ZERO = Rule(
+    "maximum-from-zero",
+    "defect",
+    "the code looks for the greatest number from 0 on, and so finds none among negative ones",
+    find=_greatest,
+    english_only=True,
+    precision=1.0,
+    read="all 7",
 )

@@ -39,6 +39,13 @@ _STANDS_FOR_IMAGE = re.compile(
     rf"|(?:{_PICTURE_WORD})\b)[^\[\]<>\n]*[\]>)]\.?",
     re.IGNORECASE,
 )
+_NOTHING_ELSE = re.compile(
+    rf"\W*?[\[<(](?=[^\n]*\b(?:{_PICTURE_WORD}|visuali[sz]ation|graphical|animation|rendering|word cloud"
+    r"|wireframe|attachment|goes here|song|presentation|puzzle)\b)"
+    r"[A-Za-z0-9][^\[\]<>{}=|\n]{3,150}\s[^\[\]<>{}=|\n]+[\]>)]\W*",
+    re.IGNORECASE,
+)
+"""The whole output, in brackets."""
 _ONLY_TALKS_ABOUT_IT = re.compile(r"\s*(?:\Z|(?:the|this|an?|caption|in this)\b)", re.IGNORECASE)
 _MARKUP_ASKED = re.compile(
     r"\b(?:html|css|markdown|code|codes|web ?(?:page|site)s?|tags?|link|links|email|e-mail|newsletter|template"
@@ -100,7 +107,7 @@ def _fake_media(turn: TurnView) -> Iterator[Hit]:
     text = turn.output
     if "[" not in text and "<" not in text and "(" not in text and "imgur" not in text:
         return
-    found = _IMAGE_LINK.search(text) or _STANDS_FOR_IMAGE.match(text)
+    found = _IMAGE_LINK.search(text) or _NOTHING_ELSE.fullmatch(text) or _STANDS_FOR_IMAGE.match(text)
     if found and found.re is _STANDS_FOR_IMAGE and not _ONLY_TALKS_ABOUT_IT.match(text, found.end()):
         return
     if found and not _MARKUP_ASKED.search(turn.instruction):
@@ -141,7 +148,7 @@ FAKE_MEDIA = Rule(
     find=_fake_media,
     english_only=True,
     precision=1.0,
-    read="30 of 76",
+    read="47 of 93",
 )
 UNCHANGED = Rule(
     "unchanged-edit",

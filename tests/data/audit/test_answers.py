@@ -76,6 +76,7 @@ DECIDED = [
     ("What is the next number in the sequence 3, 7, 11, 15?", "", "19", "18", "19"),
     # algebra
     ("Solve for x: 2x + 3 = 11", "", "x = 4", "x = 7", "x = 4"),
+    ("Give the answer or solution to the equation.", "2x – 6 = 8", "x = 7", "x = 6", "x = 7"),
     ("Solve 3(x - 2) = 2x + 5", "", "x = 11", "x = 7", "x = 11"),
     ("Solve the quadratic equation x^2 - 5x + 6 = 0.", "", "x = 2 and x = 3", "x = 1 and x = 6", "x = 2 and x = 3"),
     ("Evaluate 3x - 2y when x = 4 and y = 1.", "", "10", "14", "10"),
@@ -86,6 +87,10 @@ DECIDED = [
     ("Find the hypotenuse of a right triangle with legs 6 and 8.", "", "10", "14", "10"),
     ("Find the volume of a cylinder with radius 2 m and height 5 m.", "", "62.83 m3", "31.42 m3", "62.83 m3"),
     ("Find the slope of the line through (1, 2) and (3, 8).", "", "3", "2", "3"),
+    ("Find the area of the triangle with vertices (0, 0), (4, 0) and (0, 3).", "", "6", "12", "6"),
+    ("Find the area of triangle ABC.", "A(1, 1), B(1, 5), C(-2, 1)", "6 units²", "8 units²", "6 units²"),
+    ("Find the volume of a pyramid with base side 6 cm and height 4 cm.", "", "48 cm^3", "144 cm^3", "48 cm^3"),
+    ("Find the surface area of a pyramid with base edges of 6 cm and height 4 cm.", "", "96 cm²", "84 cm²", "96 cm²"),
     ("Find the distance between (0, 0) and (3, 4).", "", "5", "7", "5"),
     # counts
     ("Count the words in the sentence.", "We like green tea.", "4", "5", "4"),
@@ -144,6 +149,8 @@ UNDECIDED = [
     ("Sort the numbers in ascending order.", "9, 2, 5", "The list is not sorted yet."),
     ("Find the volume of a box 2 m by 30 cm by 4 m.", "", "240"),
     ("Find the area of a triangle with sides 5 and 8.", "", "20"),
+    ("Find the area of the shape with vertices (0, 0), (4, 0) and (0, 3).", "", "12"),
+    ("Find the volume of a hexagonal pyramid with base side 6 cm and height 4 cm.", "", "144 cm^3"),
     ("Find the area of a rectangle with length 6 cm.", "", "36"),
     ("Find the area of a rectangle with length 6 cm and width 4 cm.", "", "24 and 20"),
     ("Calculate the surface area of a table.", "", "12"),

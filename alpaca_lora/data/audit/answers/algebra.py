@@ -16,7 +16,7 @@ _EQUATION = re.compile(
 )
 _KNOWN = vocabulary(
     """solve solving unknown variable root roots linear algebraic quadratic algebra equation equations value values
-    equality zero find true satisfies math statement numerical substitute plug"""
+    equality zero find true satisfies math statement numerical substitute plug or"""
 )
 _GIVEN = re.compile(
     r"(?<![a-z])([a-z])\s*(?:=|is equal to|equals|equal to|"

@@ -35,7 +35,7 @@ _CHECKERS: tuple[tuple[Checker, tuple[str, ...]], ...] = (
     (check_ordering, ("sort", "arrang", "order", "rank", "organi", "put ", "place", "alphabet", "list")),
     (check_units, ("convert", "express", "equivalent", "how many", "number of", "fahrenheit", "celsius", "transform")),
     (check_geometry, ("area", "perimeter", "circumference", "volume", "diagonal", "hypotenuse")),
-    (check_points, ("slope", "distance", "gradient")),
+    (check_points, ("slope", "distance", "gradient", "area")),
     (
         check_notation,
         ("binary", "octal", "hex", "decimal", "base", "roman", "word", "percent", "fraction", "scientific", "standard"),

@@ -62,6 +62,8 @@ _ALIKE: tuple[tuple[str, str, int, Callable[[Sizes], Number | None]], ...] = (
     ("cube", "surface", 1, lambda s: 6 * s[0] ** 2),
     ("box", "volume", 3, lambda s: s[0] * s[1] * s[2]),
     ("box", "surface", 3, lambda s: 2 * (s[0] * s[1] + s[0] * s[2] + s[1] * s[2])),
+    ("pyramid", "volume", 2, lambda s: s[0] ** 2 * s[1] / 3),
+    ("pyramid", "surface", 2, lambda s: float(s[0] ** 2) + 2 * float(s[0]) * sqrt(s[0] ** 2 / 4 + s[1] ** 2)),
     ("parallelogram", "area", 2, lambda s: s[0] * s[1]),
     ("rhombus", "area", 2, lambda s: s[0] * s[1] / 2),
     ("right", "hypotenuse", 2, lambda s: root(s[0] ** 2 + s[1] ** 2)),
@@ -91,6 +93,7 @@ _SHAPES = (
     ("cylinder", r"\bcylind(?:er|rical)\b"),
     ("cone", r"\bcone\b"),
     ("cube", r"\bcube\b"),
+    ("pyramid", r"\bpyramid\b"),
     ("parallelogram", r"\bparallelogram\b"),
     ("rhombus", r"\brhombus\b"),
     ("trapezoid", r"\btrapezoid\b"),
@@ -183,6 +186,8 @@ def _alike(shape: str, quantity: str, text: str, sizes: Sizes) -> Number | None:
     if shape == "trapezoid":
         return _trapezoid(quantity, text, sizes)
     if shape == "parallelogram" and not ("base" in text and "height" in text):
+        return None
+    if shape == "pyramid" and not re.search(r"\bbase (?:edge|side)s?\b.*\bheight\b", text):
         return None
     if shape == "rhombus" and "diagonal" not in text:
         return None
