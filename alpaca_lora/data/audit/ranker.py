@@ -101,7 +101,7 @@ def see(table: Table, report: Report) -> Seen:
     beyond = 1 + max(view.row for view in table.views)
     views = [*table.views, *(replace(view, row=view.row + beyond) for view in bundled.views)]
     findings = [*report.findings, *(replace(finding, row=finding.row + beyond) for finding in own.findings)]
-    return Seen(features_of(views, findings, rules), [view.row for view in table.views], marks)
+    return Seen(features_of(views, findings, rules, len(table.views)), [view.row for view in table.views], marks)
 
 
 def learn(seen: Seen, marks: Mapping[int, str] | None) -> Ranking:

@@ -10,16 +10,18 @@ from typing import Any
 
 import numpy as np
 import pytest
+from scipy.sparse import csr_matrix, vstack
 from sklearn.metrics import average_precision_score, roc_auc_score
 from sklearn.model_selection import StratifiedKFold
 from threadpoolctl import threadpool_limits
 
 from alpaca_lora.cli import dispatch
+from alpaca_lora.data.audit import ranker_features
 from alpaca_lora.data.audit.catalogue import BUILTIN, choose_rules
 from alpaca_lora.data.audit.check import run_rules
 from alpaca_lora.data.audit.marks import add_mark
 from alpaca_lora.data.audit.ranker import BUNDLED, Seen, learn, rank, see
-from alpaca_lora.data.audit.ranker_features import MEASURES
+from alpaca_lora.data.audit.ranker_features import KINDS, MEASURES
 from alpaca_lora.data.audit.report import Report
 from alpaca_lora.data.audit.rows import Table, TurnView, read_rows
 from alpaca_lora.data.audit.rules import Hit, Rule, Severity
@@ -28,6 +30,7 @@ from alpaca_lora.errors import UserError
 ROOT = Path(__file__).parents[3]
 LABELS = ROOT.parent / "shared" / "data" / "human_cleaned_rows_0_2499.json"
 RULES = choose_rules(BUILTIN)
+CALCULATE, BARE = "something to calculate", "an input without words"
 SEVERITIES: tuple[Severity, ...] = ("tag", "defect")
 MakeTable = Callable[[list[Any]], Table]
 
@@ -80,13 +83,51 @@ def test_what_is_seen_of_a_row_by_hand(seen: Seen) -> None:
     assert plain["unseen-page"][:120].tolist() == [1, 0, 0] * 40
     inputs = [*(row["input"] for row in rows(40)), *(row["input"] for row in json.loads(BUNDLED.read_text("utf-8")))]
     empty = np.array([not text for text in inputs], float)
-    by_hand = 0.1 * (empty - empty.mean()) / empty.std()  # a tenth of what it is off the mean, in standard deviations
+    by_hand = 0.07 * (empty - empty.mean()) / empty.std()  # standard deviations off the mean, weighed
     assert plain["an empty input"] == pytest.approx(by_hand, abs=1e-5)
-    assert features.names[-len(MEASURES) :] == MEASURES
+    assert features.names[-len(KINDS + MEASURES) :] == KINDS + MEASURES
+    kinds = features.values[:, topics + len(features.names) - len(KINDS + MEASURES) : -len(MEASURES)]
+    told = [[KINDS[at] for at in np.flatnonzero(kinds[row])] for row in range(3)]
+    assert told == [["a text or data to work on"], [], []]  # "Summarize the article.", "What is 0 + 1?", "Explain how"
+    assert set(kinds.ravel().tolist()) == {0, 1}
+    opening = features.words[:, features.word_names.index("“summarize” at the start of the instruction")]
+    assert opening.toarray()[:120].astype(bool).ravel().tolist() == [True, False, False] * 40
+    assert "\x02" not in "".join(features.word_names)
     # Of words of four letters and more that nobody asked with, row 0 says tells, town, mayor, row 1 none, and row 2
     # pushes, water, aside, back, strongly, weighs: logarithms of one more, which keep their ratio when standardised.
     new = plain["new words in the output"]
     assert (new[2] - new[1]) / (new[0] - new[1]) == pytest.approx(np.log(7) / np.log(4), rel=1e-4)
+
+
+@pytest.mark.parametrize(
+    ("instruction", "given", "kinds"),
+    [
+        ("Calculate the mean.", "3, 4", [CALCULATE, f"{CALCULATE} from numbers in the input", BARE]),
+        ("Convert 3 feet to metres.", "", [CALCULATE, "an edit", f"{CALCULATE} from numbers in the instruction"]),
+        ("Find the average of a list.", "", [CALCULATE, "something to tell apart", f"{CALCULATE} without any number"]),
+        ("Given a URL, say what the site sells.", "shop", ["something given", "a page or the web"]),
+        ("Describe a time when you failed.", "", ["a life of one's own"]),
+        ("Write Python that prints today.", "", ["code to write or read", "what changes with time"]),
+        ("Please edit nothing; rhyme.", "", []),
+    ],
+)
+def test_kinds_of_tasks(instruction: str, given: str, kinds: list[str], table_of: MakeTable) -> None:
+    table = table_of([{"instruction": instruction, "input": given, "output": "Done."}])
+    features = see(table, run_rules(table, RULES)).features
+    plain = dict(zip(features.names, features.values[0, features.directions.shape[1] :], strict=True))
+    assert [kind for kind in KINDS if plain[kind]] == kinds
+
+
+def test_the_bundled_rows_do_not_bend_the_topics_of_a_large_file() -> None:
+    """Learnt from the first rows alone, the topics span what those rows span: numpy's exact SVD says the same."""
+    first = csr_matrix(np.array([[3, 0, 0, 0], [0, 2, 0, 0], [0, 0, 1, 0]], np.float32))
+    words = csr_matrix(vstack([first, csr_matrix(np.array([[0, 0, 0, 9]], np.float32))]))
+    topics, directions, norms = ranker_features._topics(words, 3)  # pyright: ignore[reportPrivateUsage]
+    exact = np.linalg.svd(first.toarray())[2][:3]
+    assert directions @ directions.T == pytest.approx(exact.T @ exact, abs=1e-5)
+    assert np.abs(topics[:3]) == pytest.approx(np.eye(3), abs=1e-5)
+    assert norms[:3] == pytest.approx([3, 2, 1], abs=1e-5)
+    assert not topics[3].any() or norms[3] < 1e-5
 
 
 def test_own_marks_rank_what_was_not_marked(seen: Seen) -> None:
@@ -229,7 +270,7 @@ def test_the_verb_prints_the_first_and_writes_all(
 
 @pytest.mark.slow
 def test_human_cleaners_are_foretold(stanford: Table, report: Report) -> None:
-    """Cross-validated over rows 0-2499; benchmarks/ranker.py has three seeds: AUC 0.914-0.920, precision 0.73-0.74."""
+    """Cross-validated over rows 0-2499; benchmarks/ranker.py has three seeds: AUC 0.927-0.928, precision 0.76-0.77."""
     labels = json.loads(LABELS.read_text(encoding="utf-8"))
     target = np.zeros(labels["range"][1] + 1, int)
     target[[int(row) for row in labels["changed"]]] = 1
@@ -238,5 +279,5 @@ def test_human_cleaners_are_foretold(stanford: Table, report: Report) -> None:
     for known, hidden in StratifiedKFold(5, shuffle=True, random_state=0).split(target, target):
         marks = {int(row): "defect" if target[row] else "fine" for row in known}
         pooled[hidden] = learn(seen, marks).defect[hidden]
-    assert average_precision_score(target, pooled) >= 0.65
-    assert roc_auc_score(target, pooled) >= 0.905
+    assert average_precision_score(target, pooled) >= 0.7
+    assert roc_auc_score(target, pooled) >= 0.915
