@@ -29,8 +29,7 @@ class DataConfig:
     on_bad_rows: Literal["error", "skip"] = "error"
     """`error` stops at unreadable rows and lists them; `skip` leaves them out and counts them."""
     clean: bool = False
-    """Mend or drop flawed rows first, by the rules of `data clean`, and number them as it would; each change is logged
-    in the run's folder. Off: rows are trained as they stand."""
+    """Mend or drop flawed rows first, as `data clean` would, and number them so; the run's folder logs each change."""
     prompt_template_name: str = "alpaca"
     """alpaca, alpaca_legacy, alpaca_short, vigogne, a template file, or `chat`: the tokenizer's own template."""
     cutoff_len: Whole = 512

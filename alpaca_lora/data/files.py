@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import codecs
 import csv
 import hashlib
 import io
@@ -15,8 +16,6 @@ from typing import Any
 from alpaca_lora.errors import UserError
 
 _SUFFIXES = (".json", ".jsonl", ".ndjson", ".csv", ".tsv", ".parquet")
-
-
 _SPACE = re.compile(r"[ \t\r\n]*")
 
 
@@ -71,7 +70,7 @@ def _local_path(data_path: str) -> Path | None:
     if not data_path:
         raise UserError(
             "no data given",
-            why="fine-tuning needs rows of instructions and answers",
+            why="there are no rows of instructions and answers to read",
             fix="--data_path FILE.json, a Hub id, or --data_path sample for the bundled rows",
         )
     if data_path == "sample":
@@ -118,15 +117,23 @@ def parse_file(content: bytes, path: Path) -> RowFile:
     return RowFile(str(path), rows, fingerprint, lines)
 
 
+_WIDE = (
+    *((mark, "UTF-32") for mark in (codecs.BOM_UTF32_LE, codecs.BOM_UTF32_BE)),  # first: one begins as UTF-16 does
+    *((mark, "UTF-16") for mark in (codecs.BOM_UTF16_LE, codecs.BOM_UTF16_BE)),
+)
+
+
 def _decode(content: bytes, path: Path) -> str:
     try:
         return content.decode("utf-8-sig")
     except UnicodeDecodeError as error:
         line = content.count(b"\n", 0, error.start) + 1
+        wide = next((name for mark, name in _WIDE if content.startswith(mark)), "")
         raise UserError(
-            f"{path} is not UTF-8 text",
+            f"{path} is {wide} text, not UTF-8" if wide else f"{path} is not UTF-8 text",
             where=f"{path}:{line}: byte {error.start} is 0x{content[error.start]:02x}",
-            fix=f"iconv -f WINDOWS-1252 -t UTF-8 {path} > NEW_FILE (or another old encoding); unpack a packed file",
+            fix=f"iconv -f {wide or 'WINDOWS-1252'} -t UTF-8 {path} > NEW_FILE"
+            + ("" if wide else " (or another old encoding); unpack a packed file"),
         ) from error
 
 

@@ -163,7 +163,9 @@ def test_a_broken_row_leaves_the_others_readable(tmp_path: Path, name: str, text
             ["not UTF-8", "a.json:2: byte 18 is 0x93"],
         ),
         ("a.csv", "a\nna\u00efve\n".encode("cp1252"), ["not UTF-8", "a.csv:2: ", "iconv -f WINDOWS-1252 -t UTF-8"]),
-        ("a.json", json.dumps(ROWS).encode("utf-16"), ["not UTF-8", "a.json:1: byte 0 is 0xff"]),
+        ("a.json", json.dumps(ROWS).encode("utf-16"), ["UTF-16 text, not UTF-8", "iconv -f UTF-16 -t UTF-8"]),
+        ("a.json", json.dumps(ROWS).encode("utf-32"), ["UTF-32 text, not UTF-8", "iconv -f UTF-32 -t UTF-8"]),
+        ("a.csv", b"\xfe\xff\x00a", ["UTF-16 text, not UTF-8", "a.csv:1: byte 0 is 0xfe"]),
         ("a.parquet", b"PAR1 but no more", ["the Parquet file is broken", "a.parquet"]),
     ],
 )

@@ -111,25 +111,52 @@ function drawLabels() {
   if (picture.polygon) drawLasso(context);
 }
 
-/** Write the clusters' first words, large clusters first, where they overlap nothing. */
+/** Write the clusters' first words, large clusters first, where they overlap nothing: at the first place near the middle
+    where they hide no point, or, in a crowd, above it. */
 function drawClusterNames(context) {
-  const taken = [];
+  const taken = thingsOnStage();
   const size = view.width < 500 ? 11 : 13;
   context.font = `600 ${size}px ${theme.font}`;
   Object.assign(context, { textAlign: "center", textBaseline: "middle", lineJoin: "round", lineWidth: 4 });
   Object.assign(context, { strokeStyle: theme.ground, fillStyle: theme.ink });
   const order = meta.clusters.map((_, i) => i).sort((a, b) => meta.clusters[b].rows - meta.clusters[a].rows || a - b);
   for (const number of order) {
-    const { x, y, words } = meta.clusters[number];
-    const text = words.slice(0, view.width < 500 ? 1 : 2).join(", ");
+    const text = meta.clusters[number].words.slice(0, view.width < 500 ? 1 : 2).join(", ");
+    const [x, y] = [screenX(meta.clusters[number].x), screenY(meta.clusters[number].y)];
     const half = context.measureText(text).width / 2 + 6;
-    const box = [screenX(x) - half, screenY(y) - size, screenX(x) + half, screenY(y) + size];
-    if (box[0] < 0 || box[1] < 0 || box[2] > view.width || box[3] > view.height) continue;
-    if (taken.some((other) => overlap(box, other))) continue;
+    const boxes = [-1, 1, -2, 2].map((lines) => {
+      const middle = y + lines * (size + 3);
+      return [x - half, middle - size, x + half, middle + size];
+    });
+    const free = boxes.filter((box) => onStage(box) && !taken.some((other) => overlap(box, other)));
+    const box = free.find(hidesNothing) ?? free[0];
+    if (!box) continue;
     taken.push(box);
-    context.strokeText(text, screenX(x), screenY(y));
-    context.fillText(text, screenX(x), screenY(y));
+    context.strokeText(text, x, box[1] + size);
+    context.fillText(text, x, box[1] + size);
   }
+}
+
+/** Give the boxes of what lies above the map: buttons, legend, messages, the button of the folded panel. */
+function thingsOnStage() {
+  const { left, top } = stage.getBoundingClientRect();
+  return ["tools", "legend", "message", "panel"].map((id) => {
+    const box = byId(id).getBoundingClientRect();
+    return [box.left - left, box.top - top, box.right - left, box.bottom - top];
+  });
+}
+
+const onStage = (box) => box[0] >= 0 && box[1] >= 0 && box[2] <= view.width && box[3] <= view.height;
+
+/** Whether no point's middle lies within a box. */
+function hidesNothing(box) {
+  const [left, top, right, bottom] = [mapX(box[0]), mapY(box[1]), mapX(box[2]), mapY(box[3])];
+  let nothing = true;
+  visitPoints(left, top, right, bottom, (i) => {
+    const [x, y] = [points.x[i], points.y[i]];
+    if (x > left && x < right && y > top && y < bottom) nothing = false;
+  });
+  return nothing;
 }
 
 const overlap = (a, b) => a[0] < b[2] && a[2] > b[0] && a[1] < b[3] && a[3] > b[1];

@@ -86,6 +86,7 @@ function begin() {
   chooseTheme();
   resize();
   new ResizeObserver(resize).observe(stage);
+  byId("legend").addEventListener("toggle", requestDraw); // labels keep clear of it
   dark.addEventListener("change", chooseTheme);
   addEventListener("keydown", keyed);
   addEventListener("hashchange", openFromAddress);

@@ -99,7 +99,7 @@ function rowFacts() {
       button(clusterName(cluster), () => openCluster(cluster), { class: "link", "data-key": "cluster" }),
     );
   }
-  add("Length", `${written(points.length[point])} ${meta.length_unit}`);
+  add("Length", counted(points.length[point], meta.length_unit.replace(/s$/, "")));
   if (meta.sources.length) add("Source", meta.sources[points.source[point]]);
   if (meta.has_suspicion) add("Suspicion", `${Math.round(points.suspicion[point] / 2.55)} %`);
   return facts;
@@ -117,8 +117,9 @@ function rowFlaws() {
       make("b", {}, severity),
       " ",
       make("code", { title: description }, id),
-      ` in ${field}`,
+      ` in ${fieldName(state.open, field)}`,
     );
+    if (fieldName(state.open, field) !== field) title.append(" ", make("small", { class: "quiet" }, field));
     return make(
       "li",
       {},
@@ -127,6 +128,18 @@ function rowFlaws() {
     );
   });
   return make("ul", { class: "flaws", "aria-label": "Flaws" }, ...items);
+}
+
+/** Say which text of a conversation a path such as messages.4.content means; elsewhere the path is the name. */
+function fieldName(point, path) {
+  const [key, number, part] = path.split(".");
+  if (number === undefined) return path;
+  const before = texts.before[point] ?? [];
+  const system = Number(before[0]?.[0] === "system");
+  let place = Number(number) - system; // questions and answers in turn
+  if (key === "history") place = 2 * Number(number) + Number(part);
+  if (key === "completion") place = before.length - system + 1;
+  return `${place % 2 ? "answer" : "question"} ${Math.floor(place / 2) + 1}`;
 }
 
 function rowTexts() {

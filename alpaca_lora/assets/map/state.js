@@ -86,11 +86,15 @@ function snippet(point) {
   const all = textsOf(point);
   const text = (pattern && all.find((one) => new RegExp(pattern).test(one))) || texts.instruction[point];
   const at = pattern ? Math.max(text.search(new RegExp(pattern)), 0) : 0;
-  const start = at > 40 ? at - 30 : 0;
-  const cut = (start ? "… " : "") + text.slice(start, start + 140);
-  line.append(...withMatches(cut));
+  const words = WORDS.segment(text);
+  let start = at > 40 ? Math.max(words.containing(at - 30).index, at - 60) : 0;
+  if (start) start += /^[\s,.;:!?)]*/.exec(text.slice(start, at))[0].length;
+  const end = words.containing(start + 140)?.index ?? text.length;
+  line.append(start ? "… " : "", ...withMatches(text.slice(start, end)), end < text.length ? " …" : "");
   return line;
 }
+
+const WORDS = new Intl.Segmenter(undefined, { granularity: "word" });
 
 /** Give a text in parts, what was searched for within marks. */
 function withMatches(text) {

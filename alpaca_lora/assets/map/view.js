@@ -3,6 +3,7 @@
 const SIDE = 65536; // the picture's width and height in the units of the points
 const DEEPEST = 400; // times the whole map
 const LEGEND = 290; // pixels that the legend takes, with some room
+const TOOLS = 66; // and the buttons at the right
 
 /** A point at (x, y) stands at (x * scale + left, y * scale + top) in CSS pixels of the stage. */
 const view = { scale: 1, left: 0, top: 0, width: 0, height: 0, whole: 1 };
@@ -12,13 +13,18 @@ const screenY = (y) => y * view.scale + view.top;
 const mapX = (x) => (x - view.left) / view.scale;
 const mapY = (y) => (y - view.top) / view.scale;
 
-/** Give the place of the whole map on the stage: in the middle, or to the right of it to clear the legend. */
+/** Give the place of the whole map on the stage: in the middle, or to the right of it to clear the legend; where there
+    is no room for that, left of the buttons. */
 function wholeMap() {
   const margin = Math.min(40, view.width / 16);
   const side = Math.max(Math.min(view.width, view.height) - 2 * margin, 50);
-  const middle = (view.width - side) / 2;
-  const clear = view.width > 700 ? Math.min(LEGEND, view.width - side - margin) : 0;
-  return { scale: side / SIDE, left: Math.max(middle, clear), top: (view.height - side) / 2 };
+  const room = view.width - side;
+  const middle = room / 2;
+  const left =
+    view.width > 700
+      ? Math.max(middle, Math.min(LEGEND, room - margin))
+      : Math.max(Math.min(middle, room - TOOLS), margin);
+  return { scale: side / SIDE, left, top: (view.height - side) / 2 };
 }
 
 /** Take the stage's size; the whole map stays whole, and of a part the middle stays in the middle. */

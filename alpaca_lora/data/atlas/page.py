@@ -17,9 +17,9 @@ import numpy as np
 
 from alpaca_lora.data.atlas.build import SEVERITIES, Map
 from alpaca_lora.data.atlas.embedding import embedder_name
-from alpaca_lora.data.audit.changes import as_json
 from alpaca_lora.data.audit.rows import RowView
 from alpaca_lora.data.audit.rules import Rule
+from alpaca_lora.data.audit.writing import as_json
 
 SCRIPTS = (
     "data", "view", "colours", "draw", "state", "search", "selection", "clusters", "row", "marks", "gestures", "keys",

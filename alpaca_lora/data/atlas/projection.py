@@ -8,6 +8,8 @@ from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
+from scipy.spatial.distance import pdist, squareform
+from sklearn.manifold import smacof
 from sklearn.neighbors import NearestNeighbors
 from threadpoolctl import threadpool_info, threadpool_limits
 
@@ -18,9 +20,17 @@ _EARLY, _LATE = 150, 250
 _EARLY_EXAGGERATION, _EXAGGERATION = 12, 1.5
 _TELL_EVERY = 25
 _FEWEST = 8 * NEIGHBOURS
-"""Fewer rows are nearly all neighbours of each other, and t-SNE draws them together: the start is their picture."""
+"""Fewer rows are nearly all neighbours of each other, and t-SNE draws them together: all distances arrange them."""
 _FEW = 3000
 """Below so many rows a tree of the points (van der Maaten 2014) is faster than the FFT."""
+_START = 1e-4
+"""The standard deviation that t-SNE grows from."""
+_NOISE = 0.01
+"""What parts equal rows, of the start's standard deviation or of the largest distance."""
+_ROUNDING = 1e-5
+"""Vectors of length 1 that differ by less are equal."""
+_LEAST_SPAN = 0.5
+"""Points that span less are equal but for the noise."""
 _ROWS_PER_THREAD = 1024
 
 
@@ -56,9 +66,10 @@ def project(vectors: NDArray[np.float32], seed: int, advance: Callable[[float], 
         advance: is told the share done, now and then.
     """
     rows = len(vectors)
-    start = _start(vectors, seed)
+    noise = np.random.default_rng(seed).normal(scale=_NOISE, size=(rows, 2))
+    start = _principal_components(vectors) + noise
     if rows < _FEWEST:
-        return start
+        return _arrange_few(vectors, start) + noise
     check_projection()
     from openTSNE import TSNEEmbedding
     from openTSNE.affinity import Uniform
@@ -69,7 +80,7 @@ def project(vectors: NDArray[np.float32], seed: int, advance: Callable[[float], 
     uniform: Any = Uniform
     drawn = uniform(knn_index=PrecomputedNeighbors(places, distances), k_neighbors=places.shape[1], symmetrize="mean")
     points: Any = TSNEEmbedding(
-        start,
+        _START * start,
         drawn,
         negative_gradient_method="bh" if rows < _FEW else "fft",
         n_jobs=1,
@@ -91,21 +102,36 @@ def project(vectors: NDArray[np.float32], seed: int, advance: Callable[[float], 
     return np.asarray(points, np.float64)
 
 
-def _start(vectors: NDArray[np.float32], seed: int) -> NDArray[np.float64]:
-    """Give the first two principal components, tiny, with a little noise that parts equal rows."""
+def _arrange_few(vectors: NDArray[np.float32], start: NDArray[np.float64]) -> NDArray[np.float64]:
+    """Keep the distances of all pairs as well as a plane can: metric scaling by SMACOF (de Leeuw 1977).
+
+    Principal components would show how a few odd rows differ from the rest, and the rest as one dot.
+    """
+    apart = squareform(pdist(vectors.astype(np.float64)))
+    if apart.max() < _ROUNDING:
+        return start
+    scale: Any = smacof
     with threadpool_limits(1, "blas"):
-        centred = vectors.astype(np.float64) - vectors.mean(0)
+        return scale(apart / apart.max(), init=start, n_init=1, max_iter=300, eps=1e-6)[0]
+
+
+def _principal_components(vectors: NDArray[np.float32]) -> NDArray[np.float64]:
+    """Give the first two, the first with a standard deviation of 1 unless the vectors are equal."""
+    with threadpool_limits(1, "blas"):
+        centred = vectors - vectors.mean(0, dtype=np.float64)
         _, axes = np.linalg.eigh(centred.T @ centred)
         first = centred @ axes[:, :-3:-1]
     first *= np.sign(first[np.abs(first).argmax(0), range(first.shape[1])])  # an axis may come out either way
-    start = np.zeros((len(vectors), 2))
-    start[:, : first.shape[1]] = first / max(float(first[:, 0].std()), 1e-12)
-    start += np.random.default_rng(seed).normal(scale=0.01, size=start.shape)
-    return 1e-4 * start
+    both = np.zeros((len(vectors), 2))
+    both[:, : first.shape[1]] = first / max(float(first[:, 0].std()), _ROUNDING)
+    return both
 
 
 def on_picture(points: NDArray[np.float64]) -> NDArray[np.uint16]:
-    """Give positions as whole numbers from 0 to 65,535, both axes in one scale, the narrower one in the middle."""
+    """Give positions as whole numbers from 0 to 65,535, both axes in one scale, the narrower one in the middle.
+
+    Equal rows, which only noise parts, stay a small cloud.
+    """
     low, high = points.min(0), points.max(0)
-    scale = 65535 / max(float((high - low).max()), 1e-12)
+    scale = 65535 / max(float((high - low).max()), _LEAST_SPAN)
     return np.rint((points - (low + high) / 2) * scale + 65535 / 2).clip(0, 65535).astype(np.uint16)

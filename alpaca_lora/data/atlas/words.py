@@ -29,6 +29,8 @@ _MOST_WORDS = 20_000
 _FEWEST_ROWS = 3
 """A word must stand in this many rows to bring any together, where there are enough rows."""
 _LABEL_WORDS = 6
+_OF_ADDRESSES = frozenset(("http", "https", "www", "com", "org", "html"))
+"""Parts of web addresses, which bring rows together but name no topic."""
 
 
 @dataclass(frozen=True)
@@ -74,7 +76,7 @@ def count_words(parts: Sequence[Sequence[str]]) -> Words:
 
 
 def label_clusters(words: Words, clusters: NDArray[np.integer[Any]], n_clusters: int) -> list[list[str]]:
-    """Give each cluster the words that are frequent in it and rare elsewhere, best first.
+    """Give each cluster the words that are frequent in it and rare elsewhere, best first; a lone one its frequent ones.
 
     The score of a word is p log(p / q), of p the share of the cluster's rows and q that of all rows that have it: its
     part in how the cluster differs from the whole (after class-based TF-IDF, Grootendorst 2022). Of words of which one
@@ -91,6 +93,7 @@ def label_clusters(words: Words, clusters: NDArray[np.integer[Any]], n_clusters:
         score = np.nan_to_num(share * np.log(share / overall))
     # Letters of a script without blanks are parts of words: the longer part says more.
     score *= np.array([len(name) if _IS_UNSPACED.match(name) else 1 for name in words.names], np.float32)
+    score = score.round(5)  # rounding must not order words that tell nothing apart: their share does
     return [_best(words.names, line, here) for line, here in zip(score, share, strict=True)]
 
 
@@ -99,7 +102,7 @@ def _best(names: list[str], score: NDArray[np.float32], share: NDArray[np.float3
     chosen: list[str] = []
     for place in order[: 20 * _LABEL_WORDS]:
         name = names[place]
-        if share[place] > 0 and not any(_alike(name, other) for other in chosen):
+        if share[place] > 0 and name not in _OF_ADDRESSES and not any(_alike(name, other) for other in chosen):
             chosen.append(name)
         if len(chosen) == _LABEL_WORDS:
             break

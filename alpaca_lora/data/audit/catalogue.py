@@ -6,7 +6,7 @@ import runpy
 from collections.abc import Sequence
 from difflib import get_close_matches
 from pathlib import Path
-from typing import Any, cast
+from typing import Any, cast, get_args
 
 from alpaca_lora.data.audit import (
     actions,
@@ -26,7 +26,7 @@ from alpaca_lora.data.audit import (
     tags,
 )
 from alpaca_lora.data.audit.answers.rule import WRONG_ANSWER
-from alpaca_lora.data.audit.rules import Rule
+from alpaca_lora.data.audit.rules import Rule, Severity
 from alpaca_lora.errors import UserError
 
 BUILTIN: tuple[Rule, ...] = (
@@ -97,7 +97,7 @@ def with_own_rules(path: str) -> tuple[Rule, ...]:
         )
     try:
         found: Any = runpy.run_path(str(file)).get("RULES")
-    except Exception as error:  # a user's code may raise anything
+    except (Exception, SystemExit) as error:  # a user's code may raise anything
         raise UserError(f"the rules file stops with {type(error).__name__}: {error}", where=path) from error
     if not isinstance(found, (list, tuple)) or not all(isinstance(rule, Rule) for rule in cast("list[object]", found)):
         raise UserError("the rules file has no list RULES of Rule(...)", where=path, fix=_EXAMPLE)
@@ -108,6 +108,9 @@ def with_own_rules(path: str) -> tuple[Rule, ...]:
             raise UserError(f"two rules are called {rule.id!r}", where=path, fix="give it another id")
         if (rule.find is None) == (rule.find_all is None):
             raise UserError(f"the rule {rule.id!r} needs either find or find_all", where=path, fix=_EXAMPLE)
+        if rule.severity not in get_args(Severity):
+            what = f"the rule {rule.id!r} has the severity {rule.severity!r}"
+            raise UserError(what, where=path, fix=f"make it one of {', '.join(get_args(Severity))}")
         taken.add(rule.id)
     return (*BUILTIN, *own)
 

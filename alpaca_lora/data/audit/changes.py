@@ -4,14 +4,16 @@ from __future__ import annotations
 
 import hashlib
 import json
-import os
+import shlex
 from collections.abc import Iterable
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
+from alpaca_lora.data.audit.counts import CLEANED
 from alpaca_lora.data.audit.mending import Change
 from alpaca_lora.data.audit.spans import Undo, take_back
+from alpaca_lora.data.audit.writing import as_json, same_file, write_whole
 from alpaca_lora.errors import UserError
 
 SUFFIX = ".changes.jsonl"
@@ -45,14 +47,6 @@ def log_lines(cleaning: Cleaning, changes: Iterable[tuple[Change, str]], undo: I
     return b"".join(as_json(line) + b"\n" for line in lines)
 
 
-def as_json(value: Any, indent: int | None = None) -> bytes:
-    """Write a value as JSON for people to read; half a character, which UTF-8 cannot hold, has all of it escaped."""
-    try:
-        return json.dumps(value, ensure_ascii=False, indent=indent).encode()
-    except UnicodeEncodeError:
-        return json.dumps(value, indent=indent).encode()
-
-
 def undo_cleaning(log: Path, output: Path) -> Cleaning:
     """Write the file from before a cleaning, byte for byte, from the cleaned file beside its log.
 
@@ -65,7 +59,13 @@ def undo_cleaning(log: Path, output: Path) -> Cleaning:
     try:
         content = cleaned.read_bytes()
     except OSError as error:
-        raise UserError(f"the cleaned file {cleaned} cannot be read: {error.strerror}", where=str(log)) from error
+        make = f"alpaca-lora data clean {shlex.quote(cleaning.file)} --output {shlex.quote(str(cleaned))}"
+        raise UserError(
+            f"the cleaned file {cleaned} cannot be read: {error.strerror}",
+            where=str(log),
+            why="the log has only what was taken out of it; a run with --clean writes the log alone",
+            fix=make if cleaning.output == CLEANED else "put it back under that name",
+        ) from error
     if hashlib.sha256(content).hexdigest() != cleaning.output_sha256:
         raise UserError(
             f"{cleaned} has changed since it was cleaned",
@@ -76,7 +76,7 @@ def undo_cleaning(log: Path, output: Path) -> Cleaning:
     old = take_back(content, undo)
     if hashlib.sha256(old).hexdigest() != cleaning.sha256:
         raise UserError(f"the log {log} does not lead back to {cleaning.file}: it was changed or cut short")
-    write_whole(output, old)
+    write_whole({output: old})
     return cleaning
 
 
@@ -87,25 +87,9 @@ def _read(log: Path) -> tuple[Cleaning, list[Undo]]:
         edits = [line for line in lines if line.pop("kind") == "edit"]
         return Cleaning(**first), [Undo(**edit) for edit in edits]
     except OSError as error:
-        raise UserError(f"the log {log} cannot be read: {error.strerror}") from error
+        raise UserError(
+            f"the log {log} cannot be read: {error.strerror}",
+            fix=f"give --undo OUTPUT{SUFFIX}, which lies beside the cleaned file OUTPUT",
+        ) from error
     except (ValueError, KeyError, IndexError, TypeError, AttributeError) as error:
         raise UserError(f"{log} is no log of changes, or a damaged one", fix=f"give --undo OUTPUT{SUFFIX}") from error
-
-
-def write_whole(path: Path, content: bytes) -> None:
-    """Write a file that appears under its name only when it is whole and on the disk."""
-    partial = path.with_name(f".{path.name}.partial")
-    try:
-        with partial.open("wb") as file:
-            file.write(content)
-            file.flush()
-            os.fsync(file.fileno())
-        partial.replace(path)
-    except OSError as error:
-        partial.unlink(missing_ok=True)
-        raise UserError(f"{path} cannot be written: {error.strerror}", fix="give --output another place") from error
-
-
-def same_file(path: Path, other: Path) -> bool:
-    """Say whether two paths lead to one file, through links too."""
-    return path.resolve() == other.resolve() or (path.exists() and other.exists() and path.samefile(other))

@@ -2,21 +2,27 @@
 
 from __future__ import annotations
 
+import shlex
 import sys
-from collections.abc import Callable, Iterable, Sequence
+from collections import Counter
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from dataclasses import replace
 from typing import Any
 
 from rich.console import Console
 from rich.progress import BarColumn, Progress, TaskProgressColumn, TextColumn, TimeRemainingColumn
 
+from alpaca_lora.data.audit.answers.check import check_answer
+from alpaca_lora.data.audit.answers.rule import WRONG_ANSWER
 from alpaca_lora.data.audit.catalogue import choose_rules, with_own_rules
 from alpaca_lora.data.audit.language import is_english
-from alpaca_lora.data.audit.leakage import leaked_row
+from alpaca_lora.data.audit.leakage import against_rules
 from alpaca_lora.data.audit.report import Report, print_report, write_findings
-from alpaca_lora.data.audit.rows import RowView, Table, read_rows
-from alpaca_lora.data.audit.rules import Finding, Fix, Hit, Rule
+from alpaca_lora.data.audit.rows import RowView, Table, TurnView, is_json_text, read_rows
+from alpaca_lora.data.audit.rules import Finding, Fix, Hit, Rule, counted
 from alpaca_lora.data.audit.settings import CheckConfig
 from alpaca_lora.data.audit.statistics import measure, print_statistics
+from alpaca_lora.data.audit.writing import check_output
 from alpaca_lora.errors import UserError
 
 _REPORT_EVERY = 500
@@ -29,22 +35,62 @@ def check(path: str, config: CheckConfig) -> None:
     """Check a file, print what was found, write it where asked; raise `UserError` over `max_defects`."""
     if path and config.data_path and path != config.data_path:
         raise UserError(f"two files to check, {path} and {config.data_path}", fix="give one of them")
-    known = with_own_rules(config.rules)
-    if config.against:
-        known = (*known, leaked_row([read_rows(other) for other in config.against]))
-    rules = choose_rules(known, config.only, config.skip)
+    if config.json:
+        check_output(config.json, "--json", path or config.data_path, config.rules, *config.against)
+    known = with_own_rules(config.rules) + against_rules(config.against)
+    answers = Counter[bool]()
+    rules = [
+        _counting(rule, answers) if rule is WRONG_ANSWER else rule
+        for rule in choose_rules(known, config.only, config.skip)
+    ]
     table = read_rows(path or config.data_path, config.data_shape)
     report = run_rules(table, rules, show_progress=sys.stderr.isatty())
-    print_statistics(measure(table.views), Console())
-    print_report(report, Console())
+    console = Console()
+    print_statistics(measure(table.views), console)
+    print_report(report, console)
+    if answers:
+        turns = sum(len(view.turns) for view in table.views)
+        line = f"checked {answers.total():,} of {counted(turns, 'answer')} can be computed:"
+        console.print(f"{line} {answers[True]:,} right, {answers[False]:,} wrong", highlight=False, soft_wrap=True)
     if config.json:
         write_findings(report, config.json)
     if config.max_defects is not None and len(report.defects) > config.max_defects:
+        have = f"{counted(len(report.defects), 'row')} {'has' if len(report.defects) == 1 else 'have'}"
         raise UserError(
-            f"{len(report.defects):,} rows have a defect, more than --max_defects {config.max_defects:,}",
+            f"{have} a defect, more than --max_defects {config.max_defects:,}",
             where=table.name,
-            fix=f"alpaca-lora data clean {path or config.data_path} --output CLEANED.json",
+            fix=_how_to_clean(path or config.data_path, table, config),
         )
+
+
+def _counting(rule: Rule, answers: Counter[bool]) -> Rule:
+    """Make the rule of wrong answers count those that are right, too."""
+
+    def find(turn: TurnView) -> Iterator[Hit]:
+        verdict = check_answer(turn.instruction, turn.input, turn.output)
+        if verdict is not None:
+            answers[verdict.right] += 1
+            if not verdict.right and rule.find:
+                yield from rule.find(turn)
+
+    return replace(rule, find=find)
+
+
+def _how_to_clean(path: str, table: Table, config: CheckConfig) -> str:
+    """Give the command that cleans by the same rules, or what makes a file that it can clean."""
+    settings: list[str] = []
+    for flag, words in (
+        ("--data_shape", [] if config.data_shape == "auto" else [config.data_shape]),
+        *(("--against", config.against), ("--only", config.only), ("--skip", config.skip)),
+        ("--rules", [config.rules] if config.rules else []),
+    ):
+        settings += [flag, *words] if words else []
+    if is_json_text(table.name):
+        return f"{shlex.join(['alpaca-lora', 'data', 'clean', path, *settings])} --output CLEANED.json"
+    save = f"save its rows as ROWS.json and {shlex.join(['alpaca-lora', 'data', 'clean', 'ROWS.json', *settings])}"
+    if settings:
+        return f"{save} --output CLEANED.json"
+    return f"alpaca-lora finetune {shlex.join(['--data_path', path])} --clean, or {save} --output CLEANED.json"
 
 
 def run_rules(table: Table, rules: Sequence[Rule], *, show_progress: bool = False) -> Report:

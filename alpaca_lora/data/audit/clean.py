@@ -6,7 +6,7 @@ import hashlib
 import json
 import sys
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -14,14 +14,16 @@ from rich.console import Console
 from rich.table import Table as Grid
 
 from alpaca_lora.data.audit.catalogue import choose_rules, with_own_rules
-from alpaca_lora.data.audit.changes import Cleaning, log_lines, log_path, same_file, undo_cleaning, write_whole
+from alpaca_lora.data.audit.changes import SUFFIX, Cleaning, log_lines, log_path, undo_cleaning
 from alpaca_lora.data.audit.counts import count_changes
+from alpaca_lora.data.audit.leakage import against_rules
 from alpaca_lora.data.audit.marks import BY_HAND, hand_findings, load_marks
 from alpaca_lora.data.audit.mending import Change, Mended, mend
-from alpaca_lora.data.audit.rows import Table, TurnView, read_rows
-from alpaca_lora.data.audit.rules import Finding, Rule
+from alpaca_lora.data.audit.rows import Table, TurnView, is_json_text, read_rows
+from alpaca_lora.data.audit.rules import Finding, Rule, counted
 from alpaca_lora.data.audit.settings import CleanConfig
 from alpaca_lora.data.audit.spans import Edit, RowSpans, Span, Undo, apply, row_spans, text_span
+from alpaca_lora.data.audit.writing import check_output, write_whole
 from alpaca_lora.errors import UserError
 
 
@@ -38,24 +40,25 @@ class Cleaned:
 
 def clean(path: str, config: CleanConfig) -> None:
     """Clean a file into `--output` with a log beside it and print what was done, or take a cleaning back."""
-    output = Path(config.output).expanduser()
     if path and config.data_path and path != config.data_path:
         raise UserError(f"two files to clean, {path} and {config.data_path}", fix="give one of them")
     if not config.output:
         raise UserError("no place for the result is given", fix="--output NEW_FILE.json")
-    console = Console()
+    sources = (path or config.data_path, config.marks, config.rules, *config.against)
+    output, console = check_output(config.output, "--output", *sources), Console()
     if config.undo:
         if path or config.data_path:
             raise UserError("--undo needs no data file: its log names the cleaned one", fix="leave the file out")
+        unread = vars(replace(config, output="", undo="")).items() - vars(CleanConfig()).items()
+        if unread:
+            raise UserError(f"--undo does not read --{', --'.join(sorted(dict(unread)))}", fix="leave that out")
         cleaning = undo_cleaning(Path(config.undo).expanduser(), output)
         _print(console, f"{output} is {cleaning.file} again, byte for byte: sha256 {cleaning.sha256}")
         return
-    known = ((BY_HAND,) if config.marks else ()) + with_own_rules(config.rules)
+    check_output(f"{config.output}{SUFFIX}", "--output", *sources)
+    known = ((BY_HAND,) if config.marks else ()) + with_own_rules(config.rules) + against_rules(config.against)
     rules = choose_rules(known, config.only, config.skip)
     table = read_rows(path or config.data_path, config.data_shape)
-    for source, what in ((table.name, "the file to clean"), (config.marks, "the file of marks")):
-        if source and any(same_file(target, Path(source).expanduser()) for target in (output, log_path(output))):
-            raise UserError(f"--output is {what}", why="undoing needs it whole", fix="give --output another file")
     if config.drop_low_value and not config.marks:
         raise UserError("--drop_low_value drops marked rows, and no marks are given", fix="--marks FILE.marks.jsonl")
     marks = load_marks(config.marks, table) if config.marks else {}
@@ -90,11 +93,6 @@ def clean_table(
         raise UserError(f"{table.name} changes while it is cleaned", fix="try again when it is at rest")
     text = content.decode()
     return clean_text(text, table, rules, by_hand, drop_unreadable=drop_unreadable, show_progress=show_progress)
-
-
-def is_json_text(name: str) -> bool:
-    """Say whether a name is that of a file which is read as JSON or JSONL."""
-    return Path(name).suffix.lower() not in (".csv", ".tsv", ".parquet") and Path(name).is_file()
 
 
 def clean_text(
@@ -181,8 +179,7 @@ def _laid_out(text: str, spans: RowSpans, row: dict[str, Any], parent: int) -> s
 
 def _write(table: Table, cleaned: Cleaned, output: Path) -> None:
     """Write the log first: a cleaned file without one could not be taken back."""
-    write_whole(log_path(output), log_bytes(table, cleaned, output.name))
-    write_whole(output, cleaned.content)
+    write_whole({log_path(output): log_bytes(table, cleaned, output.name), output: cleaned.content})
 
 
 def log_bytes(table: Table, cleaned: Cleaned, output: str) -> bytes:
@@ -218,7 +215,8 @@ def print_summary(table: Table, rules: Sequence[Rule], mended: Mended, console: 
     _print(console, f"rows    {counts.rows_in:,} in, {counts.rows_out:,} out:")
     _print(console, f"        {counts.rows_of_it()}")
     _print(
-        console, f"marked  {counts.marked:,} rows have a defect that no rule can mend; they stay, the log names them"
+        console,
+        f"marked  {counted(counts.marked, 'row')} with a defect that no rule can mend: kept, and named in the log",
     )
 
 

@@ -13,8 +13,9 @@ from typing import Any, cast
 from rich.console import Console
 from rich.text import Text
 
-from alpaca_lora.data.audit.changes import as_json, write_whole
+from alpaca_lora.data.audit.rules import counted
 from alpaca_lora.data.audit.settings import DiffConfig
+from alpaca_lora.data.audit.writing import as_json, check_output, write_whole
 from alpaca_lora.data.files import BrokenRow, RowFile, open_rows
 from alpaca_lora.inference.differences import mark_differences
 
@@ -61,6 +62,8 @@ class Difference:
 
 def diff(old: str, new: str, config: DiffConfig) -> None:
     """Print how two files differ, with the first changed rows word by word; write all of it where asked."""
+    if config.json:
+        check_output(config.json, "--json", old, new)
     before, after = open_rows(old), open_rows(new)
     found = compare(before.rows, after.rows)
     console = Console()
@@ -71,7 +74,7 @@ def diff(old: str, new: str, config: DiffConfig) -> None:
             "new": {"file": after.name, "sha256": after.fingerprint, "rows": len(after.rows)},
             **asdict(found),
         }
-        write_whole(Path(config.json).expanduser(), as_json(record, indent=1))
+        write_whole({Path(config.json).expanduser(): as_json(record, indent=1)}, "--json")
 
 
 def compare(old: Sequence[Any], new: Sequence[Any]) -> Difference:
@@ -212,8 +215,8 @@ def _print_difference(old: RowFile, new: RowFile, found: Difference, show: int, 
     def line(text: str | Text) -> None:
         console.print(text, highlight=False, markup=False, soft_wrap=True)
 
-    line(f"old     {old.name}: {len(old.rows):,} rows")
-    line(f"new     {new.name}: {len(new.rows):,} rows")
+    line(f"old     {old.name}: {counted(len(old.rows), 'row')}")
+    line(f"new     {new.name}: {counted(len(new.rows), 'row')}")
     line(f"same    {found.same:,}")
     fields = Counter(change.field for row in found.changed for change in row.fields)
     names = ", ".join(f"{name} {count:,}" for name, count in fields.most_common())

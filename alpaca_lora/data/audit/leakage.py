@@ -7,8 +7,13 @@ from collections.abc import Iterator, Sequence
 from alpaca_lora.data.audit.duplicates import whole
 from alpaca_lora.data.audit.language import is_english
 from alpaca_lora.data.audit.questions import question_keys
-from alpaca_lora.data.audit.rows import RowView, Table
+from alpaca_lora.data.audit.rows import RowView, Table, read_rows
 from alpaca_lora.data.audit.rules import DROP, Hit, Rule, quote
+
+
+def against_rules(paths: Sequence[str]) -> tuple[Rule, ...]:
+    """Give the rule that compares with these files, none without a file."""
+    return (leaked_row([read_rows(path) for path in paths]),) if paths else ()
 
 
 def leaked_row(others: Sequence[Table]) -> Rule:

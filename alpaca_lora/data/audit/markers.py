@@ -16,6 +16,10 @@ _BRACKETED = re.compile(r"[\\`]*<\s?no[\s_-]?inpute?s?\s?\\?>`?", re.IGNORECASE)
 _OWN_LINE = re.compile(
     rf"^[ \t]*(?:[\\`]*<\s?no[\s_-]?inputs?\s?\\?>`?|{_SPOKEN}\.?)[ \t]*$", re.IGNORECASE | re.MULTILINE
 )
+_LAST_PARAGRAPH = re.compile(
+    rf"(?<=[^\s:])[ \t\r]*\n\s*\n[ \t]*(?P<marker>[\\`]*<\s?no[\s_-]?inputs?\s?\\?>`?|{_SPOKEN}\.?)\s*\Z", re.IGNORECASE
+)
+"""Behind a colon it may be the text that the question is about; "none" and "N/A" may be so anywhere."""
 _QUOTED = re.compile(r"[\"“'‘]$")
 _NOTHING_LEFT = re.compile(r"\W*(?:\d{1,3}|the|an?)?\W*", re.IGNORECASE)
 _LONGEST_MARKER = 60
@@ -30,6 +34,12 @@ def is_no_input(text: str) -> bool:
 def _no_input(turn: TurnView) -> Iterator[Hit]:
     if turn.input and is_no_input(turn.input):
         yield Hit("input", f"the input is only {quote(turn.input)}", 1.0, Fix("set", ""))
+    if "input" not in turn.places:  # in a chat the input follows the question
+        text = turn.instruction
+        found = _LAST_PARAGRAPH.search(text, max(0, len(text) - 2 * _LONGEST_MARKER))
+        if found:
+            reason = f"the question ends with a paragraph that is only {quote(found['marker'])}"
+            yield Hit("instruction", reason, 1.0, Fix("set", text[: found.start()]))
 
 
 def _marker_in_input(turn: TurnView) -> Iterator[Hit]:

@@ -8,21 +8,28 @@ from __future__ import annotations
 
 import hashlib
 import json
+import os
+import threading
 from bisect import bisect_left
-from collections.abc import Iterator, Mapping
+from collections.abc import Generator, Iterator, Mapping
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass, replace
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any, Literal, get_args
 
-from alpaca_lora.data.audit.changes import as_json, write_whole
+from filelock import FileLock, Timeout
+
 from alpaca_lora.data.audit.rows import RowView, Table
 from alpaca_lora.data.audit.rules import Finding, Rule, Severity
+from alpaca_lora.data.audit.writing import as_json, check_output, write_whole
 from alpaca_lora.errors import UserError
 
 Verdict = Literal["defect", "low value", "fine", "edit"]
 SUFFIX = ".marks.jsonl"
 BY_HAND = Rule("marked-by-hand", "defect", "a person's mark, which comes before all other rules", find=lambda _: ())
+_LONGEST_WAIT = 10.0
+_TURN = threading.Lock()
 
 
 @dataclass(frozen=True, slots=True)
@@ -65,13 +72,39 @@ def load_marks(path: Path | str, table: Table) -> dict[int, Mark]:
     return {row: Mark(line["mark"], line.get("edit", {})) for row, (_, line) in held.items()}
 
 
+@contextmanager
+def keep_marks(path: Path, wait: float = 0) -> Generator[None]:
+    """Keep all other processes from adding marks.
+
+    Raises `UserError` where one of them keeps them for `wait` seconds, and where none can be written.
+    """
+    file = Path(os.path.realpath(check_output(str(path), "--marks")))
+    guard = file.with_name(f".{file.name}.lock")
+    lock = FileLock(guard, is_singleton=True, thread_local=False, poll_interval=0.01)
+    try:
+        lock.acquire(timeout=wait)
+    except Timeout as error:
+        fix = "end it, or give --marks another file"
+        raise UserError("another review keeps marks here", where=str(path), fix=fix) from error
+    except OSError as error:
+        raise UserError(f"{path} cannot be written: {error.strerror}", fix="give --marks another place") from error
+    try:
+        yield
+    finally:
+        if lock.lock_counter == 1:  # none is left behind; who waits for it sees that it is gone, and makes another
+            with suppress(OSError):
+                guard.unlink()
+        lock.release()
+
+
 def add_mark(
     path: Path, table: Table, row: int, mark: Verdict | None, edit: Mapping[str, str] | None = None
 ) -> dict[int, Mark]:
-    """Add a line to the marks, None takes the row's mark back; give all that hold then. Callers must take turns.
+    """Add a line to the marks, None takes the row's mark back; give all that hold then.
 
-    The file under its name is whole at any time, and on the disk when this returns. Texts of `edit` are named by their
-    path, those of the last turn by instruction, input or output as well; a text that stays the same is left out.
+    Threads and processes take turns. The file under its name is whole at any time, and on the disk when this returns.
+    Texts of `edit` are named by their path, those of the last turn by instruction, input or output as well; a text that
+    stays the same is left out.
 
     Raises `UserError` for a row or an edit that cannot be, and where the file cannot be read or written.
     """
@@ -85,12 +118,13 @@ def add_mark(
         raise UserError("only the mark 'edit' comes with texts")
     line["at"] = datetime.now(UTC).isoformat(timespec="seconds")
     content, marks = b"", dict[int, Mark]()
-    if path.exists():
-        marks = load_marks(path, table)
-        content = path.read_bytes()
-    if content and not content.endswith(b"\n"):
-        content += b"\n"
-    write_whole(path, content + as_json(line) + b"\n")
+    with _TURN, keep_marks(path, _LONGEST_WAIT):
+        if path.exists():
+            marks = load_marks(path, table)
+            content = path.read_bytes()
+        if content and not content.endswith(b"\n"):
+            content += b"\n"
+        write_whole({path: content + as_json(line) + b"\n"}, "--marks")
     marks.pop(row, None)
     return {**marks, row: Mark(mark, new)} if mark else marks
 
@@ -127,6 +161,8 @@ def _lines(path: Path) -> Iterator[tuple[int, dict[str, Any]]]:
         content = path.read_bytes()
     except OSError as error:
         raise UserError(f"the marks {path} cannot be read: {error.strerror}") from error
+    if content.strip() and b'"mark":' not in content:
+        raise UserError(f"{path} is no file of marks", fix="give --marks what `data review` writes: FILE.marks.jsonl")
     texts = content.split(b"\n")
     for number, text in enumerate(texts, start=1):
         try:

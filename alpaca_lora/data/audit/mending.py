@@ -9,6 +9,8 @@ from types import MappingProxyType
 from typing import Any, Literal
 
 from alpaca_lora.data.audit.check import UNREADABLE, run_rules
+from alpaca_lora.data.audit.language import is_english
+from alpaca_lora.data.audit.report import Report
 from alpaca_lora.data.audit.rows import RowView, Table, TurnView
 from alpaca_lora.data.audit.rules import Finding, Rule
 from alpaca_lora.data.files import BrokenRow
@@ -65,28 +67,49 @@ def mend(
 
     In one round a text takes the first fix that a rule has for it; a row that a rule drops takes none, but what is
     recovered from it stays. Tags change nothing. What a person found comes before all rules and overrules them.
-    Raises `UserError` where rules undo each other without end.
+    Where the fixes of a row come to no end, as where rules undo each other, all begins anew without them: the row
+    stays as it was and is marked. All begins anew as well, with the rules for English, where the file is in English
+    only once it is mended.
     """
     if not drop_unreadable:
         table = replace(table, bad=[])
-    rows = _Rows(table, {rule.id for rule in rules if rule.find})
-    rows.apply(by_hand)
-    report = run_rules(replace(table, views=list(rows.views.values())), rules, show_progress=show_progress)
+    turn_rules = {rule.id for rule in rules if rule.find}
+    counts = _not_overruled(by_hand)
+    start = replace(table, views=list(_Rows(table, turn_rules, by_hand).views.values()))
+    report = run_rules(start, rules, show_progress=show_progress)
+    left = set[int]()
+
+    def heeded(findings: Iterable[Finding]) -> list[Finding]:
+        return [_only_marked(finding) if finding.row in left else finding for finding in filter(counts, findings)]
+
+    while True:
+        rows = _Rows(table, turn_rules, by_hand)
+        if restless := _settle(rows, report, heeded):
+            left |= restless
+        elif report.off and is_english(list(rows.views.values())):  # as cleaning the cleaned file would find it
+            on = [replace(rule, english_only=False) for rule in rules]
+            report = run_rules(start, on, show_progress=show_progress)
+            left.clear()
+        else:
+            return rows.result()
+
+
+def _settle(rows: _Rows, report: Report, heeded: Callable[[Iterable[Finding]], list[Finding]]) -> set[int]:
+    """Apply fixes until a round changes no row; give the rows of the file that still change after many rounds."""
     # The language was decided over the whole file; the few rows of a later round would not tell it.
     on = [replace(rule, english_only=False) for rule in report.rules if rule is not UNREADABLE]
-    counts = _not_overruled(by_hand)
-    findings, touched = list(filter(counts, report.findings)), set[int]()
+    findings, touched = heeded(report.findings), set[int]()
     for _ in range(_MOST_ROUNDS):
         touched = rows.apply(findings)
         if not touched:
-            return rows.result()
-        findings = _find_again(table, rows.views, touched, on, counts)
-    names = sorted({finding.rule for finding in findings if finding.fix and finding.row in touched})
-    raise UserError(
-        f"row {min(touched)} still changes after {_MOST_ROUNDS} rounds of {', '.join(names)}",
-        why="a rule finds what it or another rule has just written",
-        fix=f"--skip {names[0]}" if names else "mend the rules",
-    )
+            break
+        findings = _find_again(report.table, rows.views, touched, on, heeded)
+    return set(map(rows.in_file, touched))
+
+
+def _only_marked(finding: Finding) -> Finding:
+    why = f"{finding.reason}; the row stays as it was, as its fixes came to no end in {_MOST_ROUNDS} rounds"
+    return replace(finding, fix=None, reason=why) if finding.fix else finding
 
 
 def _not_overruled(by_hand: Iterable[Finding]) -> Callable[[Finding], bool]:
@@ -111,23 +134,23 @@ def _find_again(
     views: Mapping[int, RowView],
     touched: Iterable[int],
     rules: Sequence[Rule],
-    counts: Callable[[Finding], bool],
+    heeded: Callable[[Iterable[Finding]], list[Finding]],
 ) -> list[Finding]:
     """Run rules over single turns on the rows touched and, once those mend no more, the others on the whole file."""
     changed = [views[row] for row in sorted(touched) if row in views]
     in_turns = run_rules(replace(table, views=changed, bad=[]), [rule for rule in rules if rule.find]).findings
-    findings = list(filter(counts, in_turns))
+    findings = heeded(in_turns)
     if not any(finding.fix and finding.severity != "tag" for finding in findings):
         whole = replace(table, views=list(views.values()), bad=[])
-        findings += filter(counts, run_rules(whole, [rule for rule in rules if rule.find_all]).findings)
+        findings += heeded(run_rules(whole, [rule for rule in rules if rule.find_all]).findings)
     order = {rule.id: place for place, rule in enumerate(rules)}
     return sorted(findings, key=lambda finding: (finding.row, order[finding.rule]))
 
 
 class _Rows:
-    """The rows as they are now, and what was done to them."""
+    """The rows as they are now, and what was done to them, first of all by hand."""
 
-    def __init__(self, table: Table, turn_rules: set[str]) -> None:
+    def __init__(self, table: Table, turn_rules: set[str], by_hand: Iterable[Finding]) -> None:
         self.views = {view.row: view for view in table.views}
         self._table = table
         self._turn_rules = turn_rules
@@ -135,6 +158,11 @@ class _Rows:
         self._parents: dict[int, tuple[int, str]] = {}
         self._changes: list[Change] = []
         self._marks: dict[tuple[int, str, str], Change] = {}
+        self.apply(by_hand)
+
+    def in_file(self, row: int) -> int:
+        """Give the number of the row of the file that a row is or was in."""
+        return self._parents[row][0] if row in self._parents else row
 
     def apply(self, findings: Iterable[Finding]) -> set[int]:
         """Apply one round of fixes; give the numbers of the rows changed, dropped or recovered."""
@@ -208,9 +236,8 @@ class _Rows:
     def _change(
         self, action: Literal["set", "drop", "recover", "mark"], finding: Finding, old: Any, new: Any
     ) -> Change:
-        parent = self._parents[finding.row][0] if finding.row in self._parents else finding.row
         rest = (finding.rule, finding.severity, finding.field, finding.reason)
-        return Change(action, finding.row, parent, *rest, old, new)
+        return Change(action, finding.row, self.in_file(finding.row), *rest, old, new)
 
     def _as_it_was(self, row: int) -> Any:
         if row not in self._parents:

@@ -14,10 +14,10 @@ import numpy as np
 
 from alpaca_lora.config import DataConfig
 from alpaca_lora.data.audit.catalogue import BUILTIN, choose_rules
-from alpaca_lora.data.audit.clean import Cleaned, clean_table, clean_text, is_json_text, log_bytes
+from alpaca_lora.data.audit.clean import Cleaned, clean_table, clean_text, log_bytes
 from alpaca_lora.data.audit.counts import CLEANED, CleanLog, count_changes
 from alpaca_lora.data.audit.mending import Change
-from alpaca_lora.data.audit.rows import Table, read_rows
+from alpaca_lora.data.audit.rows import Table, is_json_text, read_rows
 from alpaca_lora.data.cache import cache_file, cache_folder, read_arrays, write_arrays
 from alpaca_lora.data.examples import read_examples
 from alpaca_lora.data.files import BrokenRow, content_fingerprint

@@ -12,7 +12,6 @@ from rich.table import Table as Grid
 from rich.text import Text
 
 from alpaca_lora.data.audit.catalogue import choose_rules, with_own_rules
-from alpaca_lora.data.audit.changes import as_json, write_whole
 from alpaca_lora.data.audit.check import run_rules
 from alpaca_lora.data.audit.marks import load_marks
 from alpaca_lora.data.audit.ranker import FEWEST, Ranking, rank
@@ -20,6 +19,7 @@ from alpaca_lora.data.audit.report import Report
 from alpaca_lora.data.audit.rows import read_rows
 from alpaca_lora.data.audit.rules import quote
 from alpaca_lora.data.audit.settings import RankConfig
+from alpaca_lora.data.audit.writing import as_json, check_output, write_whole
 from alpaca_lora.errors import UserError
 
 
@@ -27,6 +27,8 @@ def rank_file(path: str, config: RankConfig) -> None:
     """Rank a file's rows, print the most suspicious ones with their reasons, write all where asked."""
     if path and config.data_path and path != config.data_path:
         raise UserError(f"two files to rank, {path} and {config.data_path}", fix="give one of them")
+    if config.json:
+        check_output(config.json, "--json", path or config.data_path, config.marks, config.rules)
     rules = choose_rules(with_own_rules(config.rules), config.only, config.skip)
     table = read_rows(path or config.data_path, config.data_shape)
     marks = {row: mark.mark for row, mark in load_marks(config.marks, table).items()} if config.marks else None
@@ -37,10 +39,7 @@ def rank_file(path: str, config: RankConfig) -> None:
     if config.json:
         rows = [_record(report, ranking, place) for place in order]
         head: dict[str, Any] = {"file": table.name, "sha256": table.sha256, "learnt_from": _sources(ranking)}
-        try:
-            write_whole(Path(config.json).expanduser(), as_json({**head, "rows": rows}, indent=1))
-        except UserError as error:
-            raise UserError(error.what, fix="give --json another place") from error
+        write_whole({Path(config.json).expanduser(): as_json({**head, "rows": rows}, indent=1)}, "--json")
 
 
 def _record(report: Report, ranking: Ranking, place: int) -> dict[str, Any]:

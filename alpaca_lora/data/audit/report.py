@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 from collections import defaultdict
 from dataclasses import asdict, dataclass
 from pathlib import Path
@@ -12,8 +11,8 @@ from rich.table import Table as Grid
 from rich.text import Text
 
 from alpaca_lora.data.audit.rows import Table
-from alpaca_lora.data.audit.rules import Finding, Rule
-from alpaca_lora.errors import UserError
+from alpaca_lora.data.audit.rules import Finding, Rule, counted
+from alpaca_lora.data.audit.writing import as_json, write_whole
 
 _EXAMPLES = 2
 _STYLES = {"defect": "red", "normalise": "yellow", "tag": "cyan"}
@@ -58,11 +57,14 @@ def print_report(report: Report, console: Console) -> None:
     console.print(grid)
     rows = len(report.table.raw)
     share = 100 * len(report.defects) / max(1, rows)
-    _print(console, f"defects {len(report.defects):,} of {rows:,} rows have at least one ({share:.1f} %)")
+    have = "has" if len(report.defects) == 1 else "have"
+    _print(console, f"defects {len(report.defects):,} of {counted(rows, 'row')} {have} at least one ({share:.1f} %)")
     mendable = {finding.row for finding in report.findings if finding.fix and finding.fix["action"] == "set"}
     recovered = sum(len(finding.fix.get("new_rows", ())) for finding in report.findings if finding.fix)
     _print(
-        console, f"mends   {len(mendable):,} rows can be mended, {recovered:,} whole tasks recovered from within others"
+        console,
+        f"mends   {counted(len(mendable), 'row')} can be mended,"
+        f" {counted(recovered, 'whole task')} recovered from within others",
     )
     _print(console, "        precision is what reading rows of the original 52,002 gave; read says how many")
     if report.off:
@@ -72,7 +74,8 @@ def print_report(report: Report, console: Console) -> None:
 
 def _title(report: Report) -> str:
     table = report.table
-    return f"{table.name}: {len(table.raw):,} rows of shape {table.shape}, {len(report.rules)} rules"
+    rows, rules = counted(len(table.raw), "row"), counted(len(report.rules), "rule")
+    return f"{table.name}: {rows} of shape {table.shape}, {rules}"
 
 
 def _print(console: Console, line: str) -> None:
@@ -87,12 +90,4 @@ def write_findings(report: Report, path: str) -> None:
         "rows": len(report.table.raw),
         "findings": [asdict(finding) for finding in report.findings],
     }
-    target = Path(path).expanduser()
-    partial = target.with_name(f".{target.name}.partial")
-    try:
-        partial.write_text(json.dumps(record, indent=1, ensure_ascii=False), encoding="utf-8")
-        partial.replace(target)
-    except OSError as error:
-        raise UserError(
-            f"the findings cannot be written: {error.strerror}", where=path, fix="give --json another place"
-        ) from error
+    write_whole({Path(path).expanduser(): as_json(record, indent=1)}, "--json")

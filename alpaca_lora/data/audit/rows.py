@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from pathlib import Path
 from types import MappingProxyType
 from typing import Any, Literal
 
@@ -63,6 +64,11 @@ def read_rows(path: str, shape: str = "auto") -> Table:
         number, reason = bad[0]
         raise UserError(f"no row of {source.name} can be read: {reason}", where=source.locate(number))
     return Table(source.name, source.rows, views, bad, found, source.fingerprint)
+
+
+def is_json_text(name: str) -> bool:
+    """Say whether a name is that of a file which is read as JSON or JSONL."""
+    return Path(name).suffix.lower() not in (".csv", ".tsv", ".parquet") and Path(name).is_file()
 
 
 def _views(raw: dict[str, Any], turns: Sequence[Turn], shape: str) -> tuple[TurnView, ...]:

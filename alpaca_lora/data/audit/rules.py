@@ -75,6 +75,11 @@ class Finding:
     fix: dict[str, Any] | None
 
 
+def counted(number: int, noun: str) -> str:
+    """Write a number with its noun, as in "1 row" and "2 rows"."""
+    return f"{number:,} {noun}{'' if number == 1 else 's'}"
+
+
 def quote(text: str, length: int = 60) -> str:
     """Quote the beginning of a text on one line, as evidence."""
     short = " ".join(text[: 2 * length].split())

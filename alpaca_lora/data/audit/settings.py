@@ -57,6 +57,8 @@ class CleanConfig:
     """Rules to leave out, by their ids."""
     rules: str = ""
     """Python file with rules of your own, in a list named RULES. It is run: use only a file that you trust."""
+    against: tuple[str, ...] = ()
+    """Validation files of which no row may stand among those that stay, nor one that asks the same."""
 
 
 @flat

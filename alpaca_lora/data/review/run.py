@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 import shlex
 import socket
 import threading
@@ -13,9 +12,10 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from alpaca_lora.data.atlas.settings import PictureConfig
-from alpaca_lora.data.audit.changes import as_json
-from alpaca_lora.data.audit.marks import Mark, load_marks, marks_path
-from alpaca_lora.data.audit.rows import Table, read_rows
+from alpaca_lora.data.audit.marks import Mark, keep_marks, load_marks, marks_path
+from alpaca_lora.data.audit.rows import Table, is_json_text, read_rows
+from alpaca_lora.data.audit.rules import counted
+from alpaca_lora.data.audit.writing import as_json
 from alpaca_lora.data.review.settings import ReviewConfig
 from alpaca_lora.errors import UserError
 from alpaca_lora.inference.serve.run import listen
@@ -42,10 +42,8 @@ def review(path: str, config: ReviewConfig) -> None:
     data_path = path or config.data_path
     table = read_rows(data_path, config.data_shape)
     marks = Path(config.marks).expanduser() if config.marks else marks_path(data_path)
-    if not os.access(marks.parent, os.W_OK):
-        raise UserError(f"no marks can be kept in {marks.parent}", fix="--marks FILE.marks.jsonl in a folder of yours")
-    held = load_marks(marks, table) if marks.exists() else {}
-    with listen(config.host, config.port) as listener:
+    with keep_marks(marks), listen(config.host, config.port) as listener:
+        held = load_marks(marks, table) if marks.exists() else {}
         shown = Review(table, marks, _page(table, config.picture, held))
         _announce(listener, config)
         try:
@@ -97,5 +95,8 @@ def _last_words(review: Review, data_path: str) -> None:
         print("no row is marked")
         return
     data, marks = shlex.quote(data_path), shlex.quote(str(review.path))
-    print(f"marks   {marked:,} rows are marked, in {review.path}")
+    print(f"marks   {counted(marked, 'row')} {'is' if marked == 1 else 'are'} marked, in {review.path}")
+    if not is_json_text(review.table.name):
+        print("next    save the rows, in the same order, as ROWS.json: cleaning edits a file's text")
+        data = "ROWS.json"
     print(f"next    alpaca-lora data clean {data} --marks {marks} --output CLEANED.json")

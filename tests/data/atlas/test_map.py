@@ -12,6 +12,7 @@ import pytest
 from alpaca_lora.cli import dispatch
 from alpaca_lora.data.atlas import projection
 from alpaca_lora.data.atlas.build import Map
+from alpaca_lora.data.atlas.run import summary_lines
 from alpaca_lora.errors import UserError
 
 pytestmark = pytest.mark.usefixtures("_quick_ranker")
@@ -79,14 +80,19 @@ def test_few_rows_have_a_map(n: int, map_of: Callable[..., Map]) -> None:
     assert sum(cluster.rows for cluster in found.clusters) == n
 
 
+def test_one_row_is_said_in_the_singular(map_of: Callable[..., Map]) -> None:
+    said = summary_lines(map_of(rows()[1:2]))
+    assert said == ["map     1 row; 1 cluster", "worst   100.0 % of 1 row has a defect: comet, telescope, tell, watch"]
+
+
 @pytest.mark.parametrize(
     ("flags", "message"),
     [
         (["--clusters", "0"], "--clusters is 0"),
         (["--seed", "-1"], "--seed is -1"),
         (["--output", ""], "--output is ''"),
-        (["--output", "{folder}/no/map.html"], "the folder of --output .* does not exist"),
-        (["--output", "{folder}/rows.json"], "would overwrite the data"),
+        (["--output", "{folder}/no/map.html"], "cannot be written: there is no folder"),
+        (["--output", "{folder}/rows.json"], "--output .* would overwrite .*rows.json"),
         (["--data_path", "other.json"], "two files to draw"),
         (["--only", "no-such-rule"], "no-such-rule"),
         (["--marks", "{folder}/none.jsonl"], "the marks .* cannot be read"),

@@ -5,6 +5,7 @@ from __future__ import annotations
 import numpy as np
 import pytest
 from numpy.typing import NDArray
+from scipy.spatial.distance import pdist
 from threadpoolctl import threadpool_limits
 
 from alpaca_lora.data.atlas.projection import find_neighbours, on_picture, project
@@ -78,6 +79,30 @@ def test_equal_rows_and_rows_without_a_word(dimensions: int) -> None:
         points = project(vectors, 0, quiet)
         assert np.isfinite(points).all()
         assert len(np.unique(points, axis=0)) == 40
+
+
+def test_equal_rows_stay_a_small_cloud_whatever_rounding_left_between_them() -> None:
+    vectors = np.full((50, 20), 20**-0.5) + np.random.default_rng(0).normal(scale=1e-8, size=(50, 20))
+    places = on_picture(project(vectors.astype(np.float32), 0, quiet)).astype(int)
+    assert 1000 < np.ptp(places, axis=0).max() < 65535 / 5
+    assert np.abs(places - 32768).max() < 65535 / 10
+
+
+def test_few_rows_keep_the_distances_of_a_plane() -> None:
+    """A plane turned into 20 dimensions comes back, but for turning, scale and the noise."""
+    random = np.random.default_rng(3)
+    flat = random.normal(size=(17, 2))
+    turned = flat @ np.linalg.qr(random.normal(size=(20, 20)))[0][:2]
+    found = pdist(project(turned.astype(np.float32), 0, quiet))
+    np.testing.assert_allclose(found, pdist(flat) / pdist(flat).max(), atol=0.06)
+
+
+def test_odd_rows_do_not_press_the_others_into_one_dot() -> None:
+    """Ten rows alike, as far from each other as 0.8 of their way to seven that have nothing in common."""
+    vectors = np.eye(18, dtype=np.float32)[:17]
+    vectors[:10, 17] = 0.75
+    places = project(vectors / np.linalg.norm(vectors, axis=1, keepdims=True), 0, quiet)
+    assert pdist(places[:10]).min() > 0.1 * pdist(places).max()
 
 
 def test_progress_runs_to_its_end() -> None:

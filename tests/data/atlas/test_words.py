@@ -50,6 +50,14 @@ def test_a_label_is_what_is_frequent_here_and_rare_elsewhere() -> None:
     assert "apple" not in labels[1]
 
 
+def test_a_lone_cluster_is_named_by_its_frequent_words_and_none_by_web_addresses() -> None:
+    """Each of the 17 rows has animal, 9 have sea, one has apple; no word tells the cluster from the whole."""
+    rows = [
+        f"animal https www com {'sea' if number < 9 else ''} {'apple' if number == 3 else ''}" for number in range(17)
+    ]
+    assert label_clusters(count_words([rows]), np.zeros(17, int), 1) == [["animal", "sea", "apple"]]
+
+
 def test_forms_of_one_word_stand_once_in_a_label() -> None:
     words = count_words([["car cars smart art", "tea"]])
     assert label_clusters(words, np.array([0, 1]), 2) == [["art", "car", "smart"], ["tea"]]

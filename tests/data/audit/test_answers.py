@@ -5,6 +5,8 @@ from __future__ import annotations
 import pytest
 
 from alpaca_lora.data.audit.answers.check import check_answer
+from alpaca_lora.data.audit.answers.rule import WRONG_ANSWER
+from alpaca_lora.data.audit.rows import TurnView
 
 # question, input, a right answer, a wrong answer, the wrong one corrected
 DECIDED = [
@@ -43,6 +45,7 @@ DECIDED = [
     ("Compute the standard deviation of 2, 4, 4, 4, 5, 5, 7, 9.", "", "2", "1.5", "2"),
     ("Find the largest number in the list.", "8, 31, 12", "31", "12", "31"),
     ("What is the smallest number in 8, -3, 12?", "", "-3", "8", "-3"),
+    ("Find the mean of 3, 2 and 8.", "", "The mean is.4.33", "The mean is.4.5", "The mean is.4.33"),
     # units
     ("Convert 3 kilometers to meters.", "", "3 km is 3000 meters.", "3 km is 300 meters.", "3 km is 3000 meters."),
     ("Convert the temperature to Fahrenheit.", "25°C", "77°F", "75°F", "77°F"),
@@ -241,3 +244,11 @@ def test_a_wrong_working_does_not_stay() -> None:
     verdict = check_answer("Find the average of 2 and 6.", "", working)
     assert verdict is not None
     assert verdict.corrected == "The average of 2 and 6 is 4."
+
+
+@pytest.mark.parametrize(("output", "fixed"), [("4", "5"), ("The median is 4.", "The median is 5."), ("1.5.4", None)])
+def test_a_fix_is_given_only_where_it_is_read_as_right(output: str, fixed: str | None) -> None:
+    assert WRONG_ANSWER.find
+    (hit,) = WRONG_ANSWER.find(TurnView("Find the median.", "[9, 1, 4, 6]", output, {}))
+    assert "“5” is right" in hit.reason
+    assert (hit.fix.value if hit.fix else None) == fixed

@@ -108,6 +108,22 @@ def test_more_defects_than_allowed_is_an_error(file: Path) -> None:
     assert "3 rows have a defect, more than --max_defects 2" in _refused(str(file), "--max_defects", "2")
 
 
+def test_answers_that_can_be_computed_are_counted(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    sums = [
+        ("What is the sum of 17 and 25?", "The sum of the two is 42."),
+        ("What is the sum of 17 and 26?", "The sum of the two is 43."),
+        ("What is the sum of 17 and 27?", "The sum of the two is 45."),
+        ("What is the name of a herb?", "It is dill."),
+    ]
+    rows = [{"instruction": question, "input": "", "output": answer} for question, answer in sums]
+    path = tmp_path / "sums.json"
+    path.write_text(json.dumps(rows), encoding="utf-8")
+    dispatch(["data", "check", str(path)])
+    assert "checked 3 of 4 answers can be computed: 2 right, 1 wrong" in capsys.readouterr().out
+    dispatch(["data", "check", str(path), "--skip", "wrong-answer"])
+    assert "can be computed" not in capsys.readouterr().out
+
+
 def test_an_unknown_rule_is_refused_with_the_nearest(file: Path) -> None:
     assert "did you mean 'no-input'?" in _refused(str(file), "--only", "no-imput")
     assert "no rule is called 'zzz'" in _refused(str(file), "--skip", "zzz")
@@ -144,9 +160,11 @@ def test_a_rule_of_ones_own(tmp_path: Path, table_of: Callable[[list[Any]], Tabl
     [
         ("x = 1 / 0", "stops with ZeroDivisionError"),
         ("def f(:", "stops with SyntaxError"),
+        ("raise SystemExit", "stops with SystemExit"),
         ("x = 1", "has no list RULES"),
         ("RULES = ['a']", "has no list RULES"),
         (OWN.replace('"shouting", "tag"', '"no-input", "tag"'), "two rules are called 'no-input'"),
+        (OWN.replace('"tag"', '"grave"'), "the rule 'shouting' has the severity 'grave'"),
         (OWN.replace(", find=shouting", ""), "needs either find or find_all"),
     ],
 )

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import json
+import shlex
 from pathlib import Path
 from typing import Any
 
@@ -135,7 +136,7 @@ def test_the_file_itself_is_no_output(tmp_path: Path) -> None:
     (tmp_path / "link.json").symlink_to(file)
     (tmp_path / "hard.json").hardlink_to(file)
     for name in ("rows.json", "link.json", "hard.json"):
-        assert "is the file to clean" in refused(file, "--output", tmp_path / name)
+        assert "would overwrite" in refused(file, "--output", tmp_path / name)
     assert file.read_bytes() == before
 
 
@@ -166,7 +167,12 @@ def test_undo_refuses_what_does_not_fit(tmp_path: Path) -> None:
     assert "would overwrite" in refused("--undo", log, "--output", out)
     assert "would overwrite" in refused("--undo", log, "--output", log)
     assert "no log of changes" in refused("--undo", out, "--output", back)
-    assert "cannot be read" in refused("--undo", tmp_path / "none", "--output", back)
+    assert "fix: give --undo OUTPUT.changes.jsonl" in refused("--undo", tmp_path / "none", "--output", back)
+    for words, named in (
+        (("--only", "no-input", "--marks", "y"), "--marks, --only"),
+        (("--drop_low_value",), "--drop"),
+    ):
+        assert f"--undo does not read {named}" in refused("--undo", log, "--output", back, *words)
     whole = log.read_text(encoding="utf-8")
     log.write_text("\n".join(whole.split("\n")[:-2]), encoding="utf-8")
     assert "does not lead back" in refused("--undo", log, "--output", back)
@@ -174,8 +180,20 @@ def test_undo_refuses_what_does_not_fit(tmp_path: Path) -> None:
     out.write_bytes(out.read_bytes() + b"\n")
     assert "has changed since" in refused("--undo", log, "--output", back)
     out.unlink()
-    assert "cannot be read" in refused("--undo", log, "--output", back)
+    assert "fix: put it back under that name" in refused("--undo", log, "--output", back)
     assert not back.exists()
+
+
+def test_a_runs_log_leads_back_once_its_cleaned_file_is_made(tmp_path: Path) -> None:
+    """As the message says; the run had no use for that file."""
+    file, back = write_rows(tmp_path, ROWS), tmp_path / "back.json"
+    out = clean(file, output="cleaned.json")
+    out.unlink()
+    told = refused("--undo", f"{out}.changes.jsonl", "--output", back)
+    assert "a run with --clean writes the log alone" in told
+    dispatch(shlex.split(told.split("fix: alpaca-lora ")[1]))
+    dispatch(["data", "clean", "--undo", f"{out}.changes.jsonl", "--output", str(back)])
+    assert back.read_bytes() == file.read_bytes()
 
 
 # --- the real file -----------------------------------------------------------------------------------------------

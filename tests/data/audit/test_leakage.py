@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import shlex
 from pathlib import Path
 
 import pytest
@@ -59,6 +60,34 @@ def test_leaks_count_as_defects(tmp_path: Path) -> None:
     other = _write(tmp_path / "validation.json", TRAIN[:3])
     with pytest.raises(UserError, match="3 rows have a defect"):
         dispatch(["data", "check", _write(tmp_path / "train.json", TRAIN), "--against", other, "--max_defects", "2"])
+
+
+def test_the_command_that_is_advised_drops_the_leak(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(tmp_path)
+    other, own = _write(tmp_path / "validation set.json", VALIDATION), tmp_path / "own.py"
+    own.write_text("RULES = []\n", encoding="utf-8")
+    words = [_write(tmp_path / "train.json", TRAIN), "--against", other, "--only", "leaked-row", "no-input"]
+    with pytest.raises(UserError) as caught:
+        dispatch(["data", "check", *words, "--rules", str(own), "--skip", "no-input", "--max_defects", "0"])
+    assert "1 row has a defect" in caught.value.what
+    program, *advised = shlex.split(caught.value.fix)
+    assert program == "alpaca-lora"
+    dispatch(advised)
+    cleaned = json.loads((tmp_path / "CLEANED.json").read_text(encoding="utf-8"))
+    assert cleaned == [TRAIN[0], *TRAIN[2:]]
+    dispatch(["data", "check", "CLEANED.json", "--against", other, "--only", "leaked-row", "--max_defects", "0"])
+
+
+def test_a_table_is_cleaned_by_finetune_or_as_json(tmp_path: Path) -> None:
+    table = tmp_path / "train.csv"
+    table.write_text("instruction,output\nName a herb that grows in the shade.,\n", encoding="utf-8")
+    for words, advice in (
+        ([], f"alpaca-lora finetune --data_path {table} --clean, or save its rows as ROWS.json and"),
+        (["--skip", "refusal"], "save its rows as ROWS.json and alpaca-lora data clean ROWS.json --skip refusal"),
+    ):
+        with pytest.raises(UserError) as caught:
+            dispatch(["data", "check", str(table), "--max_defects", "0", *words])
+        assert caught.value.fix.startswith(advice)
 
 
 def test_the_rule_is_known_only_with_a_file_to_compare(tmp_path: Path) -> None:

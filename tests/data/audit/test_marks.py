@@ -49,6 +49,10 @@ def _error(call: Callable[..., Any], *arguments: Any) -> str:
 # --- the file ----------------------------------------------------------------------------------------------------
 
 
+def test_another_kind_of_file_is_told_from_damaged_marks(table: Table, tmp_path: Path) -> None:
+    assert "is no file of marks" in _error(load_marks, write_rows(tmp_path, ROWS), table)
+
+
 def test_the_last_line_of_a_row_counts_and_earlier_ones_stay(table: Table, tmp_path: Path) -> None:
     path = tmp_path / PATH
     assert add_mark(path, table, 4, "fine") == {4: Mark("fine", {})}
@@ -214,7 +218,7 @@ def test_marks_come_before_the_rules(tmp_path: Path, capsys: pytest.CaptureFixtu
     assert {line["row"] for line in log_of(out)} == {0, 1, 2, 3, 4, 5}
     printed = capsys.readouterr().out
     assert "2 changed, 2 dropped, 0 recovered" in printed
-    assert "marked  0 rows have a defect" in printed
+    assert "marked  0 rows with a defect" in printed
     dispatch(["data", "clean", "--undo", f"{out}.changes.jsonl", "--output", str(tmp_path / "back")])
     assert (tmp_path / "back").read_bytes() == file.read_bytes()
     again = clean(file, "--marks", str(tmp_path / PATH), output="again.json")
@@ -267,6 +271,6 @@ def test_edits_of_conversations_stand_in_their_place(tmp_path: Path) -> None:
 def test_the_marks_are_not_written_over(tmp_path: Path) -> None:
     file = _marked(tmp_path, ROWS, *MARKS)
     before = (tmp_path / PATH).read_bytes()
-    assert "is the file of marks" in refused(file, "--marks", tmp_path / PATH, "--output", tmp_path / PATH)
+    assert "would overwrite" in refused(file, "--marks", tmp_path / PATH, "--output", tmp_path / PATH)
     assert (tmp_path / PATH).read_bytes() == before
     assert "cannot be read" in refused(file, "--marks", tmp_path / "none", "--output", tmp_path / "x.json")

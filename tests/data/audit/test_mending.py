@@ -70,7 +70,7 @@ def test_marks_and_tags_stay_in_the_log(tmp_path: Path, capsys: pytest.CaptureFi
         (1, "tagged", "mark"),
         (1, "name-gap", "mark"),
     }
-    assert "1 rows have a defect that no rule can mend" in capsys.readouterr().out
+    assert "1 row with a defect that no rule can mend" in capsys.readouterr().out
 
 
 def test_rules_are_chosen_and_unreadable_rows_go_only_with_all(tmp_path: Path) -> None:
@@ -116,19 +116,58 @@ def test_the_summary_counts(tmp_path: Path, capsys: pytest.CaptureFixture[str]) 
     assert "2 changed, 2 dropped, 1 recovered" in printed
 
 
-@pytest.mark.parametrize(
-    ("body", "message"),
-    [
-        ("yield Hit('output', 'x', 1.0, Fix('set', turn.output + '!'))", "still changes after 12 rounds of own"),
-        ("yield Hit('input', 'x', 1.0, Fix('set', 'y'))", "the rule 'own' sets 'input', which row 0 does not have"),
-    ],
-)
-def test_rules_that_cannot_be_applied_are_named(body: str, message: str, tmp_path: Path) -> None:
+def own_rules(tmp_path: Path, code: str) -> str:
     own = tmp_path / "own.py"
-    own.write_text(
-        "from alpaca_lora.data.audit.rules import Fix, Hit, Rule\n"
-        f"def own(turn):\n    {body}\nRULES = [Rule('own', 'defect', '', find=own)]\n",
-        encoding="utf-8",
+    own.write_text("from alpaca_lora.data.audit.rules import Fix, Hit, Rule\n" + code, encoding="utf-8")
+    return str(own)
+
+
+def test_a_row_whose_fixes_come_to_no_end_stays_as_it_was(tmp_path: Path) -> None:
+    """Two rules undo each other in row 1, another never ends in what was hidden in row 3; the others are mended."""
+    rules = own_rules(
+        tmp_path,
+        "def swap(old, new):\n    def find(turn):\n        if turn.output.endswith(old):\n"
+        "            yield Hit('output', 'it ends so', 1.0, Fix('set', turn.output[:-len(old)] + new))\n"
+        "    return find\n"
+        "PAIRS = {'out': (' up', ' down'), 'back': (' down', ' up'), 'louder': (' Sea.', '! Sea.')}\n"
+        "RULES = [Rule(name, 'defect', '', find=swap(*pair)) for name, pair in PAIRS.items()]\n",
+    )
+    rows = [ROWS[1], {**ROWS[0], "input": "<noinput>", "output": "It goes up"}, ROWS[5], ROWS[3]]
+    out = clean(write_rows(tmp_path, rows), "--rules", rules)
+    assert read_back(out) == [{**ROWS[1], "input": ""}, rows[1], ROWS[3]]
+    lines = log_of(out)
+    assert [(line["row"], line["rule"], line["action"]) for line in lines] == [
+        (0, "no-input", "set"),
+        (2, "empty-output", "drop"),
+        (1, "no-input", "mark"),
+        (1, "out", "mark"),
+        (3, "no-input", "mark"),
+        (3, "merged-instructions", "mark"),
+        (3, "control-characters", "mark"),
+        (3, "louder", "mark"),
+    ]
+    assert lines[3]["reason"].startswith("it ends so; the row stays as it was")
+    assert read_back(clean(out, "--rules", rules, output="twice.json")) == read_back(out)
+
+
+def test_a_row_not_in_the_file_is_not_set(tmp_path: Path) -> None:
+    rules = own_rules(
+        tmp_path,
+        "def own(turn):\n    yield Hit('input', 'x', 1.0, Fix('set', 'y'))\n"
+        "RULES = [Rule('own', 'defect', '', find=own)]\n",
     )
     file = write_rows(tmp_path, [chat("messages", RIVER, "The Elbe.")])
-    assert message in refused(file, "--output", tmp_path / "x.json", "--rules", own)
+    message = refused(file, "--output", tmp_path / "x.json", "--rules", rules)
+    assert "the rule 'own' sets 'input', which row 0 does not have" in message
+
+
+def test_a_file_that_is_in_english_once_it_is_mended_is_cleaned_as_such(tmp_path: Path) -> None:
+    """By hand: “is” is 1 of 6 words, all from one row; “Flüsse” counts as 6, so 1 of 11, and 1 of 2 without the row."""
+    rows = [
+        {"instruction": "What is 3 + 3?", "input": "", "output": "3 + 3 = 7"},
+        {"instruction": "Nenne drei Flüsse Sachsens.", "input": "", "output": ""},
+    ]
+    out = clean(write_rows(tmp_path, rows))
+    assert read_back(out) == [{**rows[0], "output": "3 + 3 = 6"}]
+    assert [(line["row"], line["rule"]) for line in log_of(out)] == [(0, "wrong-answer"), (1, "empty-output")]
+    assert clean(out, output="twice.json").read_bytes() == out.read_bytes()

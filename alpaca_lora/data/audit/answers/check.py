@@ -93,6 +93,12 @@ def check_answer(instruction: str, given: str, output: str) -> Verdict | None:
     return None
 
 
+def is_right(instruction: str, given: str, output: str) -> bool:
+    """Say whether an answer is understood and right."""
+    verdict = check_answer(instruction, given, output)
+    return verdict is not None and verdict.right
+
+
 def _judge(output: str, truth: Truth) -> Verdict | None:
     if isinstance(truth, NumberTruth):
         return judge_number(output, truth)

@@ -8,7 +8,7 @@ from fractions import Fraction
 
 from alpaca_lora.data.audit.answers.verdict import Number
 
-DIGITS = r"\d+(?:,\d{3})+(?![\d])(?:\.\d+)?|\d+(?:\.\d+)?|\.\d+"
+DIGITS = r"\d+(?:,\d{3})+(?![\d])(?:\.\d+)?|\d+(?:\.\d+)?|(?<!\w)\.\d+"
 ONES = (
     "zero",
     "one",

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 
-from alpaca_lora.data.audit.answers.check import check_answer
+from alpaca_lora.data.audit.answers.check import check_answer, is_right
 from alpaca_lora.data.audit.rows import TurnView
 from alpaca_lora.data.audit.rules import Fix, Hit, Rule, quote
 
@@ -13,7 +13,8 @@ def _wrong(turn: TurnView) -> Iterator[Hit]:
     verdict = check_answer(turn.instruction, turn.input, turn.output)
     if verdict is not None and not verdict.right:
         reason = f"{verdict.kind}: {quote(verdict.expected)} is right, the output says {quote(verdict.found)}"
-        yield Hit("output", reason, 0.98, Fix("set", verdict.corrected))
+        fix = Fix("set", verdict.corrected) if is_right(turn.instruction, turn.input, verdict.corrected) else None
+        yield Hit("output", reason, 0.98, fix)
 
 
 WRONG_ANSWER = Rule(
