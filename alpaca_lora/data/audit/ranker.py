@@ -53,13 +53,16 @@ class Ranking:
     features: Features
 
     def reasons(self, place: int, most: int = 3, kind: str = "defect") -> list[str]:
-        """Say what speaks most for the kind in the row at a place of the views, strongest first."""
+        """Say what speaks most for the kind in the row at a place of the views, strongest first.
+
+        Pieces of words are not named: a person reads words, and those speak of the same.
+        """
         seen, weights = self.features, self.heads[kind].weights
         topics = seen.directions.shape[1]
         at = slice(seen.words.indptr[place], seen.words.indptr[place + 1])
-        words, plain = seen.words.indices[at], seen.values[place, topics:]
+        words, plain = seen.words.indices[at], seen.values[place, -len(seen.names) :]
         word_gain = seen.words.data[at] * (seen.directions[words] @ weights[:topics]) / seen.norms[place]
-        gain = np.concatenate([word_gain, plain * weights[topics:]])
+        gain = np.concatenate([word_gain, plain * weights[-len(seen.names) :]])
         reasons: list[str] = []
         for best in np.argsort(-gain, kind="stable")[:most].tolist():
             if best < len(words):

@@ -1,4 +1,4 @@
-"""What the ranker sees of rows: the topic of their words, the rules' findings, and plain measures of their texts."""
+"""What the ranker sees of rows: the topics of their words, the rules' findings, and plain measures of their texts."""
 
 from __future__ import annotations
 
@@ -19,6 +19,10 @@ from alpaca_lora.data.audit.rows import RowView
 from alpaca_lora.data.audit.rules import Finding
 
 _TOPICS = 120
+_PIECE_TOPICS = 60
+_PIECE = 4
+"""Letters in a piece of a word: “calculate”, “calculation” and “recalculated” share some."""
+_PIECE_SCALE = 0.7
 _PARTS = ("instruction", "input", "output")
 _MOST_WORDS = 12_000
 _FEWEST_ROWS = 3
@@ -49,9 +53,9 @@ class Features:
     """What is known of each row.
 
     Attributes:
-        values: (rows, features) float32: the row's topics (length 1 in all), its findings and the kinds of
-            its task (0 or 1), its measures.
-        names: of the findings, kinds and measures, in their order after the topics.
+        values: (rows, features) float32: the row's topics (length 1 in all), those of its instruction by the pieces
+            of words (length 0.7), its findings and the kinds of its task (0 or 1), its measures.
+        names: of the findings, kinds and measures, in their order, the last of the features.
         words: (rows, words) weighed counts; `word_names` says which part of a row each word stands in.
         directions: (words, topics): how words turn to topics; `norms`: (rows,) what their sum is divided by.
     """
@@ -68,15 +72,18 @@ def features_of(rows: Sequence[RowView], findings: Sequence[Finding], rules: Seq
     """Look at rows; findings are matched to them by their number, those of other rules than `rules` left out.
 
     Topics are the TF-IDF of words and of pairs of words in the instruction (sublinear) under a randomized SVD (latent
-    semantic analysis, Deerwester et al. 1990; Halko et al. 2011), fitted to these rows without any mark. Each part of a
-    row must have a word that three rows share, as the bundled rows see to. Kinds are told by English words.
+    semantic analysis, Deerwester et al. 1990; Halko et al. 2011), fitted to these rows without any mark, and likewise
+    of the pieces of words in the instruction, so that forms of a word count as one. Each part of a row must have a word
+    that three rows share, as the bundled rows see to. Kinds are told by English words.
 
     Args:
         first: how many rows stand before the bundled ones; so many alone, where enough, say what topics there are.
     """
     parts = [["\n".join(getattr(turn, part) for turn in row.turns) for row in rows] for part in _PARTS]
     words, word_names = _words(parts)
-    topics, directions, norms = _topics(words, first if first >= _ROWS_ENOUGH else len(rows))
+    first = first if first >= _ROWS_ENOUGH else len(rows)
+    topics, directions, norms = _topics(words, first, _TOPICS)
+    pieces = _topics(_pieces(parts[0]), first, _PIECE_TOPICS)[0] * _PIECE_SCALE
     found = np.zeros((len(rows), len(rules) + 1), np.float32)  # the last: a flaw, whichever
     place, column = {row.row: at for at, row in enumerate(rows)}, {rule: at for at, rule in enumerate(rules)}
     for finding in findings:
@@ -90,7 +97,7 @@ def features_of(rows: Sequence[RowView], findings: Sequence[Finding], rules: Seq
         measures[at] = _measures(*texts)
     measures = (measures - measures.mean(0)) / np.maximum(measures.std(0), 1e-6)
     measures = np.clip(measures, -_FARTHEST, _FARTHEST) * _MEASURE_SCALE
-    values = np.hstack([topics, found, kinds, measures]).astype(np.float32, copy=False)
+    values = np.hstack([topics, pieces, found, kinds, measures]).astype(np.float32, copy=False)
     return Features(values, [*rules, FLAW, *KINDS, *MEASURES], words, word_names, directions, norms)
 
 
@@ -114,20 +121,36 @@ def _words(parts: Sequence[Sequence[str]]) -> tuple[csr_matrix, list[str]]:
     return csr_matrix(hstack(matrices)), names
 
 
+def _pieces(texts: Sequence[str]) -> csr_matrix:
+    """Weigh each four letters that stand together in a word, its ends among them as spaces."""
+    make: Any = TfidfVectorizer
+    weigh = make(
+        sublinear_tf=True,
+        analyzer="char_wb",
+        ngram_range=(_PIECE, _PIECE),
+        min_df=_FEWEST_ROWS,
+        max_features=_MOST_WORDS,
+        dtype=np.float32,
+    )
+    return weigh.fit_transform(texts)
+
+
 def _named(word: str, part: str) -> str:
     place = "at the start of" if word.startswith(_OPENS) else "in"
     return f"“{word.removeprefix(f'{_OPENS} ')}” {place} the {part}"
 
 
-def _topics(words: csr_matrix, first: int) -> tuple[NDArray[np.float32], NDArray[np.float32], NDArray[np.float32]]:
-    """Learn topics from the first rows.
+def _topics(
+    words: csr_matrix, first: int, most: int
+) -> tuple[NDArray[np.float32], NDArray[np.float32], NDArray[np.float32]]:
+    """Learn topics, so many at most, from the first rows.
 
     Gives (rows, topics) vectors of length 1, the (words, topics) directions, and the lengths the vectors had.
     """
     svd, shape = cast("tuple[Any, tuple[int, int]]", (randomized_svd, words.shape))
     with threadpool_limits(1, "blas"):  # sums in the same order on any number of cores
         sample = words[: first : 1 + first // _ROWS_LEARNT_FROM]
-        _, _, right = svd(sample, min(_TOPICS, first, shape[1]), n_oversamples=20, n_iter=2, random_state=0)
+        _, _, right = svd(sample, min(most, first, shape[1]), n_oversamples=20, n_iter=2, random_state=0)
     directions = right.T.astype(np.float32)
     topics: Any = words @ directions
     norms = np.maximum(np.linalg.norm(topics, axis=1), 1e-6).astype(np.float32)

@@ -79,14 +79,14 @@ def test_what_is_seen_of_a_row_by_hand(seen: Seen) -> None:
     features = seen.features
     topics = features.directions.shape[1]
     assert np.allclose(np.linalg.norm(features.values[:, :topics], axis=1), 1, atol=1e-5)
-    plain = dict(zip(features.names, features.values[:, topics:].T, strict=True))
+    plain = dict(zip(features.names, features.values[:, -len(features.names) :].T, strict=True))
     assert plain["unseen-page"][:120].tolist() == [1, 0, 0] * 40
     inputs = [*(row["input"] for row in rows(40)), *(row["input"] for row in json.loads(BUNDLED.read_text("utf-8")))]
     empty = np.array([not text for text in inputs], float)
     by_hand = 0.07 * (empty - empty.mean()) / empty.std()  # standard deviations off the mean, weighed
     assert plain["an empty input"] == pytest.approx(by_hand, abs=1e-5)
     assert features.names[-len(KINDS + MEASURES) :] == KINDS + MEASURES
-    kinds = features.values[:, topics + len(features.names) - len(KINDS + MEASURES) : -len(MEASURES)]
+    kinds = features.values[:, -len(KINDS + MEASURES) : -len(MEASURES)]
     told = [[KINDS[at] for at in np.flatnonzero(kinds[row])] for row in range(3)]
     assert told == [["a text or data to work on"], [], []]  # "Summarize the article.", "What is 0 + 1?", "Explain how"
     assert set(kinds.ravel().tolist()) == {0, 1}
@@ -114,15 +114,26 @@ def test_what_is_seen_of_a_row_by_hand(seen: Seen) -> None:
 def test_kinds_of_tasks(instruction: str, given: str, kinds: list[str], table_of: MakeTable) -> None:
     table = table_of([{"instruction": instruction, "input": given, "output": "Done."}])
     features = see(table, run_rules(table, RULES)).features
-    plain = dict(zip(features.names, features.values[0, features.directions.shape[1] :], strict=True))
+    plain = dict(zip(features.names, features.values[0, -len(features.names) :], strict=True))
     assert [kind for kind in KINDS if plain[kind]] == kinds
+
+
+def test_pieces_of_words_join_the_forms_of_a_word(seen: Seen) -> None:
+    """Of "cats sat" they are _cat, cats, ats_, _sat, sat_, all as rare, so that each weighs one over the root of 5."""
+    pieces: Any = ranker_features._pieces(["cats sat"] * 3 + ["dogs"] * 4)  # pyright: ignore[reportPrivateUsage]
+    first, last = pieces.toarray()[[0, 6]]
+    assert sorted(first) == pytest.approx([0] * 3 + [5**-0.5] * 5)
+    assert sorted(last) == pytest.approx([0] * 5 + [3**-0.5] * 3)
+    features = seen.features
+    topics = features.values[:, features.directions.shape[1] : -len(features.names)]
+    assert np.linalg.norm(topics[:120], axis=1) == pytest.approx(0.7, abs=1e-4)
 
 
 def test_the_bundled_rows_do_not_bend_the_topics_of_a_large_file() -> None:
     """Learnt from the first rows alone, the topics span what those rows span: numpy's exact SVD says the same."""
     first = csr_matrix(np.array([[3, 0, 0, 0], [0, 2, 0, 0], [0, 0, 1, 0]], np.float32))
     words = csr_matrix(vstack([first, csr_matrix(np.array([[0, 0, 0, 9]], np.float32))]))
-    topics, directions, norms = ranker_features._topics(words, 3)  # pyright: ignore[reportPrivateUsage]
+    topics, directions, norms = ranker_features._topics(words, 3, 9)  # pyright: ignore[reportPrivateUsage]
     exact = np.linalg.svd(first.toarray())[2][:3]
     assert directions @ directions.T == pytest.approx(exact.T @ exact, abs=1e-5)
     assert np.abs(topics[:3]) == pytest.approx(np.eye(3), abs=1e-5)
@@ -270,7 +281,7 @@ def test_the_verb_prints_the_first_and_writes_all(
 
 @pytest.mark.slow
 def test_human_cleaners_are_foretold(stanford: Table, report: Report) -> None:
-    """Cross-validated over rows 0-2499; benchmarks/ranker.py has three seeds: AUC 0.927-0.928, precision 0.76-0.77."""
+    """Cross-validated over rows 0-2499; benchmarks/ranker.py has three seeds: AUC 0.930-0.932, precision 0.76-0.77."""
     labels = json.loads(LABELS.read_text(encoding="utf-8"))
     target = np.zeros(labels["range"][1] + 1, int)
     target[[int(row) for row in labels["changed"]]] = 1
@@ -280,4 +291,4 @@ def test_human_cleaners_are_foretold(stanford: Table, report: Report) -> None:
         marks = {int(row): "defect" if target[row] else "fine" for row in known}
         pooled[hidden] = learn(seen, marks).defect[hidden]
     assert average_precision_score(target, pooled) >= 0.7
-    assert roc_auc_score(target, pooled) >= 0.915
+    assert roc_auc_score(target, pooled) >= 0.92
