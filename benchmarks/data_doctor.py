@@ -19,8 +19,6 @@ from pathlib import Path
 from statistics import median
 from typing import Any
 
-from result_line import publish, result_head
-
 
 def run(*words: str) -> tuple[float, float, float]:
     """Run a verb of `data`; give its seconds, processor seconds, and peak of memory in MB."""
@@ -60,6 +58,8 @@ def main() -> None:
         if again.read_bytes() != cleaned.read_bytes() or original.read_bytes() != arguments.data.read_bytes():
             raise SystemExit("cleaning twice is not cleaning once, or the log does not lead back")
     check, clean = summary(checks), summary(cleans)
+    from result_line import publish, result_head  # imports torch, whose memory a child would begin with
+
     command = f"python benchmarks/data_doctor.py --data {arguments.data.name} --rounds {arguments.rounds}"
     line: dict[str, Any] = {
         **result_head("data_doctor", command, "cpu"),

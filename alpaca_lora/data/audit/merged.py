@@ -11,12 +11,12 @@ from alpaca_lora.data.audit.rules import Fix, Hit, Rule, quote
 
 _START = re.compile(r"^[ \t]*(?:(?P<number>\d{1,3})\.[ \t]*|#{2,4}[ \t]*)Instruction:[ \t]*", re.MULTILINE)
 _TASK = re.compile(
-    r"(?P<instruction>.+?)\n\s*(?:\d{1,3}\.|#{2,4})[ \t]*Input:(?P<input>.*?)"
-    r"\n\s*(?:\d{1,3}\.|#{2,4})[ \t]*(?:Output|Response):(?P<output>.+)",
+    r"(?P<instruction>.+?)\n\s*(?:\d{1,3}\.|#{2,4})?[ \t]*Input:(?P<input>.*?)"
+    r"\n\s*(?:\d{1,3}\.|#{2,4})?[ \t]*(?:Output|Response):(?P<output>.+)",
     re.DOTALL,
 )
 _TASK_WITHOUT_INPUT = re.compile(
-    r"(?P<instruction>.+?)\n\s*(?:\d{1,3}\.|#{2,4})[ \t]*(?:Output|Response):(?P<output>.+)", re.DOTALL
+    r"(?P<instruction>.+?)\n\s*(?:\d{1,3}\.|#{2,4})?[ \t]*(?:Output|Response):(?P<output>.+)", re.DOTALL
 )
 _SEPARATOR = re.compile(r"(?:\s*\n[^\S\n]*(?:[\W_]+|<!--.*-->|(?:\w+ = \d+;\n)?#\S+))*\s*\Z")
 

@@ -76,6 +76,11 @@ def test_merged_tasks_are_cut_and_recovered() -> None:
     assert hit.fix == Fix("set", "Rivers flow.", ({"instruction": "Say no.", "input": "", "output": "No."},))
 
 
+def test_a_merged_task_whose_answer_has_no_number_is_recovered() -> None:
+    (hit,) = hits("merged-instructions", output="Rex.\n\n12. Instruction: Name a cat.\nOutput: Tom")
+    assert hit.fix == Fix("set", "Rex.", ({"instruction": "Name a cat.", "input": "", "output": "Tom"},))
+
+
 def test_a_task_that_was_asked_for_is_not_merged() -> None:
     assert (
         hits("merged-instructions", "Make a task.", output="Instruction: Name a dog.\nInput: none\nOutput: Rex") == []
