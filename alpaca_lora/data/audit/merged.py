@@ -7,7 +7,7 @@ from collections.abc import Iterator
 
 from alpaca_lora.data.audit.markers import is_no_input
 from alpaca_lora.data.audit.rows import TurnView
-from alpaca_lora.data.audit.rules import Fix, Hit, Rule, quote
+from alpaca_lora.data.audit.rules import Fix, Hit, Rule, counted, quote
 
 _START = re.compile(r"^[ \t]*(?:(?P<number>\d{1,3})\.[ \t]*|#{2,4}[ \t]*)Instruction:[ \t]*", re.MULTILINE)
 _TASK = re.compile(
@@ -37,7 +37,7 @@ def _merged(turn: TurnView) -> Iterator[Hit]:
     number = starts[0]["number"]
     if number and len(number) > 1:  # a separator such as 111 before task 11
         kept = re.sub(rf"\n{number}+\Z", "", kept)
-    reason = f"the output goes on with {quote(text[starts[0].start() :])}; {len(rows)} whole tasks are in it"
+    reason = f"the output goes on with {quote(text[starts[0].start() :])} and holds {counted(len(rows), 'whole task')}"
     yield Hit("output", reason, 1.0 if kept else 0.7, Fix("set", kept, rows) if kept else Fix("drop", "", rows))
 
 
