@@ -6,9 +6,7 @@ import base64
 import gzip
 import json
 import re
-import shutil
-from collections.abc import Generator, Sequence
-from contextlib import contextmanager
+from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
@@ -127,19 +125,6 @@ def draw(rows: list[Any], folder: Path) -> Drawn:
     path = folder / "map.html"
     path.write_text(page_html(map_), encoding="utf-8")
     return Drawn(table, map_, path)
-
-
-@contextmanager
-def chromium() -> Generator[Any]:
-    """Open Debian's Chromium, or skip."""
-    playwright = pytest.importorskip("playwright.sync_api", reason="playwright is not installed")
-    program = shutil.which("chromium") or shutil.which("chromium-browser")
-    if program is None:
-        pytest.skip("there is no Chromium: apt-get install chromium")
-    with playwright.sync_playwright() as driver:
-        browser = driver.chromium.launch(executable_path=program, args=["--no-sandbox"])
-        yield browser
-        browser.close()
 
 
 class Reader:

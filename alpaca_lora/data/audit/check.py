@@ -18,7 +18,7 @@ from alpaca_lora.data.audit.catalogue import choose_rules, with_own_rules
 from alpaca_lora.data.audit.language import is_english
 from alpaca_lora.data.audit.leakage import against_rules
 from alpaca_lora.data.audit.report import Report, print_report, write_findings
-from alpaca_lora.data.audit.rows import RowView, Table, TurnView, is_json_text, read_rows
+from alpaca_lora.data.audit.rows import RowView, Table, TurnView, is_json_text, one_path, read_rows
 from alpaca_lora.data.audit.rules import Finding, Fix, Hit, Rule, counted
 from alpaca_lora.data.audit.settings import CheckConfig
 from alpaca_lora.data.audit.statistics import measure, print_statistics
@@ -33,17 +33,16 @@ UNREADABLE = Rule(
 
 def check(path: str, config: CheckConfig) -> None:
     """Check a file, print what was found, write it where asked; raise `UserError` over `max_defects`."""
-    if path and config.data_path and path != config.data_path:
-        raise UserError(f"two files to check, {path} and {config.data_path}", fix="give one of them")
+    data_path = one_path(path, config.data_path, "check")
     if config.json:
-        check_output(config.json, "--json", path or config.data_path, config.rules, *config.against)
+        check_output(config.json, "--json", data_path, config.rules, *config.against)
     known = with_own_rules(config.rules) + against_rules(config.against)
     answers = Counter[bool]()
     rules = [
         _counting(rule, answers) if rule is WRONG_ANSWER else rule
         for rule in choose_rules(known, config.only, config.skip)
     ]
-    table = read_rows(path or config.data_path, config.data_shape)
+    table = read_rows(data_path, config.data_shape)
     report = run_rules(table, rules, show_progress=sys.stderr.isatty())
     console = Console()
     print_statistics(measure(table.views), console)
@@ -59,7 +58,7 @@ def check(path: str, config: CheckConfig) -> None:
         raise UserError(
             f"{have} a defect, more than --max_defects {config.max_defects:,}",
             where=table.name,
-            fix=_how_to_clean(path or config.data_path, table, config),
+            fix=_how_to_clean(data_path, table, config),
         )
 
 

@@ -19,7 +19,7 @@ from alpaca_lora.data.audit.counts import count_changes
 from alpaca_lora.data.audit.leakage import against_rules
 from alpaca_lora.data.audit.marks import BY_HAND, hand_findings, load_marks
 from alpaca_lora.data.audit.mending import Change, Mended, mend
-from alpaca_lora.data.audit.rows import Table, TurnView, is_json_text, read_rows
+from alpaca_lora.data.audit.rows import Table, TurnView, is_json_text, one_path, read_rows
 from alpaca_lora.data.audit.rules import Finding, Rule, counted
 from alpaca_lora.data.audit.settings import CleanConfig
 from alpaca_lora.data.audit.spans import Edit, RowSpans, Span, Undo, apply, row_spans, text_span
@@ -40,14 +40,13 @@ class Cleaned:
 
 def clean(path: str, config: CleanConfig) -> None:
     """Clean a file into `--output` with a log beside it and print what was done, or take a cleaning back."""
-    if path and config.data_path and path != config.data_path:
-        raise UserError(f"two files to clean, {path} and {config.data_path}", fix="give one of them")
+    data_path = one_path(path, config.data_path, "clean")
     if not config.output:
         raise UserError("no place for the result is given", fix="--output NEW_FILE.json")
-    sources = (path or config.data_path, config.marks, config.rules, *config.against)
+    sources = (data_path, config.marks, config.rules, *config.against)
     output, console = check_output(config.output, "--output", *sources), Console()
     if config.undo:
-        if path or config.data_path:
+        if data_path:
             raise UserError("--undo needs no data file: its log names the cleaned one", fix="leave the file out")
         unread = vars(replace(config, output="", undo="")).items() - vars(CleanConfig()).items()
         if unread:
@@ -58,7 +57,7 @@ def clean(path: str, config: CleanConfig) -> None:
     check_output(f"{config.output}{SUFFIX}", "--output", *sources)
     known = ((BY_HAND,) if config.marks else ()) + with_own_rules(config.rules) + against_rules(config.against)
     rules = choose_rules(known, config.only, config.skip)
-    table = read_rows(path or config.data_path, config.data_shape)
+    table = read_rows(data_path, config.data_shape)
     if config.drop_low_value and not config.marks:
         raise UserError("--drop_low_value drops marked rows, and no marks are given", fix="--marks FILE.marks.jsonl")
     marks = load_marks(config.marks, table) if config.marks else {}

@@ -72,6 +72,11 @@ def load_marks(path: Path | str, table: Table) -> dict[int, Mark]:
     return {row: Mark(line["mark"], line.get("edit", {})) for row, (_, line) in held.items()}
 
 
+def verdicts_of(marks: Mapping[int, Mark]) -> dict[int, Verdict]:
+    """Give the verdict alone of each row marked, as the ranker learns from it."""
+    return {row: mark.mark for row, mark in marks.items()}
+
+
 @contextmanager
 def keep_marks(path: Path, wait: float = 0) -> Generator[None]:
     """Keep all other processes from adding marks.

@@ -13,25 +13,23 @@ from rich.text import Text
 
 from alpaca_lora.data.audit.catalogue import choose_rules, with_own_rules
 from alpaca_lora.data.audit.check import run_rules
-from alpaca_lora.data.audit.marks import load_marks
+from alpaca_lora.data.audit.marks import load_marks, verdicts_of
 from alpaca_lora.data.audit.ranker import FEWEST, Ranking, rank
 from alpaca_lora.data.audit.report import Report
-from alpaca_lora.data.audit.rows import read_rows
+from alpaca_lora.data.audit.rows import one_path, read_rows
 from alpaca_lora.data.audit.rules import quote
 from alpaca_lora.data.audit.settings import RankConfig
 from alpaca_lora.data.audit.writing import as_json, check_output, write_whole
-from alpaca_lora.errors import UserError
 
 
 def rank_file(path: str, config: RankConfig) -> None:
     """Rank a file's rows, print the most suspicious ones with their reasons, write all where asked."""
-    if path and config.data_path and path != config.data_path:
-        raise UserError(f"two files to rank, {path} and {config.data_path}", fix="give one of them")
+    data_path = one_path(path, config.data_path, "rank")
     if config.json:
-        check_output(config.json, "--json", path or config.data_path, config.marks, config.rules)
+        check_output(config.json, "--json", data_path, config.marks, config.rules)
     rules = choose_rules(with_own_rules(config.rules), config.only, config.skip)
-    table = read_rows(path or config.data_path, config.data_shape)
-    marks = {row: mark.mark for row, mark in load_marks(config.marks, table).items()} if config.marks else None
+    table = read_rows(data_path, config.data_shape)
+    marks = verdicts_of(load_marks(config.marks, table)) if config.marks else None
     report = run_rules(table, rules, show_progress=sys.stderr.isatty())
     ranking = rank(table, report, marks)
     order = np.argsort(-ranking.defect, kind="stable").tolist()

@@ -47,6 +47,13 @@ class Table:
     sha256: str
 
 
+def one_path(path: str, data_path: str, verb: str) -> str:
+    """Give the data of a verb, named as its first word or by `--data_path`; raise `UserError` where they differ."""
+    if path and data_path and path != data_path:
+        raise UserError(f"two files to {verb}, {path} and {data_path}", fix="give one of them")
+    return path or data_path
+
+
 def read_rows(path: str, shape: str = "auto") -> Table:
     """Read every row of a file, of `sample` or of a Hub data set; raise `UserError` where no row can be read."""
     source = open_rows(path)

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import asyncio
 import re
-import threading
 from collections.abc import Awaitable, Callable, Mapping
 from pathlib import Path
 from typing import Any
@@ -46,7 +45,6 @@ class Review:
         self.table = table
         self.path = path
         self._page = page
-        self._turn = threading.Lock()
 
     def marks(self) -> dict[int, Mark]:
         """Read the marks as they are now."""
@@ -57,9 +55,8 @@ class Review:
         return self._page({str(row): self._shown(row, mark) for row, mark in self.marks().items()})
 
     def add(self, row: int, mark: Verdict | None, edit: Mapping[str, str] | None) -> int:
-        """Write a mark down, one after the other; give how many rows are marked then."""
-        with self._turn:
-            return len(add_mark(self.path, self.table, row, mark, edit))
+        """Write a mark down, in turn with other writers; give how many rows are marked then."""
+        return len(add_mark(self.path, self.table, row, mark, edit))
 
     def _shown(self, row: int, mark: Mark) -> dict[str, Any]:
         """Name the new texts of the last turn as the page does."""

@@ -12,8 +12,8 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from alpaca_lora.data.atlas.settings import PictureConfig
-from alpaca_lora.data.audit.marks import Mark, keep_marks, load_marks, marks_path
-from alpaca_lora.data.audit.rows import Table, is_json_text, read_rows
+from alpaca_lora.data.audit.marks import Mark, keep_marks, load_marks, marks_path, verdicts_of
+from alpaca_lora.data.audit.rows import Table, is_json_text, one_path, read_rows
 from alpaca_lora.data.audit.rules import counted
 from alpaca_lora.data.audit.writing import as_json
 from alpaca_lora.data.review.settings import ReviewConfig
@@ -33,13 +33,11 @@ def review(path: str, config: ReviewConfig) -> None:
 
     Raises `UserError` before the map is built where packages are missing, the port is taken, or marks cannot be kept.
     """
-    if path and config.data_path and path != config.data_path:
-        raise UserError(f"two files to review, {path} and {config.data_path}", fix="give one of them")
+    data_path = one_path(path, config.data_path, "review")
     if any(find_spec(name) is None for name in ("fastapi", "uvicorn")):
         raise UserError("review needs packages that are not installed", fix="pip install 'alpaca-lora[serve]'")
     from alpaca_lora.data.review.app import Review
 
-    data_path = path or config.data_path
     table = read_rows(data_path, config.data_shape)
     marks = Path(config.marks).expanduser() if config.marks else marks_path(data_path)
     with keep_marks(marks), listen(config.host, config.port) as listener:
@@ -57,7 +55,7 @@ def _page(table: Table, picture: PictureConfig, held: Mapping[int, Mark]) -> Cal
     from alpaca_lora.data.atlas.build import build_map
     from alpaca_lora.data.atlas.page import page_html
 
-    drawn = build_map(table, picture, {row: mark.mark for row, mark in held.items()} or None)
+    drawn = build_map(table, picture, verdicts_of(held) or None)
     before, after = page_html(drawn, served=True, marks={}).split(_NO_MARKS, 1)
 
     def page(marks: Mapping[str, Any]) -> str:

@@ -8,7 +8,8 @@ from typing import Any
 
 import numpy as np
 import pytest
-from map_pages import HOSTILE, Drawn, Reader, chromium, draw, make_rows
+from chromium import chromium
+from map_pages import HOSTILE, Drawn, Reader, draw, make_rows
 
 PHONE = {"viewport": {"width": 390, "height": 844}, "has_touch": True, "is_mobile": True, "device_scale_factor": 2}
 

@@ -10,7 +10,8 @@ from typing import Any
 
 import numpy as np
 import pytest
-from map_pages import Drawn, Reader, chromium, draw, make_rows
+from chromium import chromium
+from map_pages import Drawn, Reader, draw, make_rows
 
 from alpaca_lora.data.atlas.page import page_html
 from alpaca_lora.data.audit.marks import load_marks

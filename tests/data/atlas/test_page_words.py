@@ -8,7 +8,8 @@ from typing import Any
 
 import numpy as np
 import pytest
-from map_pages import Drawn, Reader, chromium, draw, make_rows
+from chromium import chromium
+from map_pages import Drawn, Reader, draw, make_rows
 
 LABELS = """() => {
   const drawn = [];
