@@ -138,11 +138,19 @@ class Person:
         self.find(f"#{tab}-settings > button").click()
 
     def set(self, tab: str, **values: float) -> None:
-        """Type into the number boxes of a tab's settings."""
-        for label, value in values.items():
-            box = self.find(f"#{tab}-settings").get_by_label(WORDS[label][0]).and_(self.find("input[type=number]"))
-            box.fill(str(value))
-            box.press("Tab")
+        """Type into the number boxes of a tab's settings, again where Gradio, still drawing it, lost what was typed."""
+        settings, number = self.find(f"#{tab}-settings"), self.find("input[type=number]")
+        boxes = [(settings.get_by_label(WORDS[label][0]).and_(number), str(values[label])) for label in values]
+
+        def typed() -> bool:
+            lost = [(box, value) for box, value in boxes if box.input_value() != value]
+            for box, value in lost:
+                box.fill(value)
+                box.press("Tab")
+            self.page.wait_for_timeout(100)
+            return not lost
+
+        self.wait(typed)
 
     def choose(self, box: str, name: str) -> None:
         self.find(f"#{box} input").click()

@@ -11,7 +11,7 @@ import gradio as gr
 from alpaca_lora.data.examples import Turn
 from alpaca_lora.errors import UserError
 from alpaca_lora.inference.page.controls import Page, SamplingControls, answer_markdown, problem, refusal, status
-from alpaca_lora.inference.page.growing import grow
+from alpaca_lora.inference.page.growing import Click, grow
 from alpaca_lora.inference.page.instruct import stop_button
 from alpaca_lora.inference.page.labels import say
 from alpaca_lora.inference.talk import training_row
@@ -25,6 +25,9 @@ _DOWNLOAD = """(text) => {
   URL.revokeObjectURL(link.href);
 }"""
 """Saves in the browser: the server keeps no file of a conversation."""
+
+_WHEN = "(...values) => [...values.slice(0, -1), performance.now()]"
+"""Puts the time of a click, which only the browser knows, into the last of an event's inputs."""
 
 
 class ChatTab:
@@ -58,20 +61,19 @@ class ChatTab:
         self._connect(send, clear, export)
 
     def _connect(self, send: gr.Button, clear: gr.Button, export: gr.Button) -> None:
+        self.clicked = gr.Number(visible="hidden")  # made last, as Gradio sorts an event's inputs by age
         inputs = {
             self.turns, self.message, self.adapter, self.system, self.page.language, *self.sampling.inputs,
+            self.clicked,
         }  # fmt: skip
-        outputs = [self.box, self.turns, self.line, self.message]
-        asks: list[Any] = [
-            gr.on([send.click, self.message.submit], self._send, inputs, outputs, show_progress="hidden"),
-            self.box.retry(self._retry, inputs, outputs, show_progress="hidden"),
-            self.box.edit(self._edit, inputs, outputs, show_progress="hidden"),
-        ]
-        # Cancelled, not only stopped: a stopped answer's last state would bring back what was taken away.
-        self.box.undo(self._undo, {self.turns}, outputs, cancels=asks, show_progress="hidden")
-        gr.on(
-            [clear.click, self.box.clear], self._clear, None, outputs, queue=False, cancels=asks, show_progress="hidden"
-        )
+        changes: dict[str, Any] = {
+            "outputs": [self.box, self.turns, self.line, self.message], "js": _WHEN, "show_progress": "hidden",
+        }  # fmt: skip
+        gr.on([send.click, self.message.submit], self._send, inputs, **changes)
+        self.box.retry(self._retry, inputs, **changes)
+        self.box.edit(self._edit, inputs, **changes)
+        self.box.undo(self._undo, {self.turns, self.clicked}, **changes)
+        gr.on([clear.click, self.box.clear], self._clear, {self.clicked}, queue=False, **changes)
         self.row = gr.Textbox(visible="hidden")
         export.click(
             self._export, {self.turns, self.system, self.page.language}, [self.row, self.line], show_progress="hidden"
@@ -91,14 +93,20 @@ class ChatTab:
         yield from self._ask(values[self.turns][: _turn(edit.index)], str(edit.value), values, request, {})
 
     def _undo(self, values: dict[Any, Any], undo: gr.UndoData, request: gr.Request) -> dict[Any, Any]:
-        self.page.asked.stop(str(request.session_hash), "chat")
         number = _turn(undo.index)
-        kept = values[self.turns][:number]
-        return {self.box: _messages(kept), self.turns: kept, self.message: values[self.turns][number][0]}
+        question = values[self.turns][number][0]
+        return self._withdraw(values[self.turns][:number], {self.message: question}, values, request)
 
-    def _clear(self, request: gr.Request) -> dict[Any, Any]:
-        self.page.asked.stop(str(request.session_hash), "chat")
-        return {self.box: [], self.turns: [], self.line: ""}
+    def _clear(self, values: dict[Any, Any], request: gr.Request) -> dict[Any, Any]:
+        return self._withdraw([], {}, values, request)
+
+    def _withdraw(
+        self, kept: list[tuple[str, str]], more: dict[Any, Any], values: dict[Any, Any], request: gr.Request
+    ) -> dict[Any, Any]:
+        """Take back all but some turns. An answer that still grows ends with the same state, whichever comes last."""
+        state = {self.box: _messages(kept), self.turns: kept, self.line: ""} | more
+        self.page.asked.withdraw(str(request.session_hash), "chat", values[self.clicked], state)
+        return state
 
     def _export(self, values: dict[Any, Any]) -> dict[Any, Any]:
         row = exported(values[self.turns], values[self.system])
@@ -113,7 +121,8 @@ class ChatTab:
             turns = [Turn(asked, "", answer) for asked, answer in [*before, (question, "")]]
             sampling = self.sampling.read(values, language)
             asked = self.page.request(values[self.adapter], turns, sampling, values[self.system])
-            for (one,) in grow(engine, [asked], self.page.asked, str(request.session_hash), "chat"):
+            click = Click(str(request.session_hash), "chat", values[self.clicked])
+            for (one,) in grow(engine, [asked], self.page.asked, click):
                 shown = one.text if values[self.sampling.stream] or one.finished or one.error else ""
                 turns_now = [*before, (question, shown)]
                 yield {
@@ -122,6 +131,8 @@ class ChatTab:
                     self.line: status(one, engine, language),
                 } | once
                 once = {}
+            if click.instead is not None:
+                yield click.instead
         except UserError as error:
             yield {self.line: refusal(error, language)}
 

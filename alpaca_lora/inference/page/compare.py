@@ -14,7 +14,7 @@ from alpaca_lora.errors import UserError
 from alpaca_lora.inference.differences import mark_differences
 from alpaca_lora.inference.models import BASE
 from alpaca_lora.inference.page.controls import Page, SamplingControls, problem, refusal, status
-from alpaca_lora.inference.page.growing import Growing, grow
+from alpaca_lora.inference.page.growing import Click, Growing, grow
 from alpaca_lora.inference.page.instruct import instruction_boxes, offer_examples, stop_button
 from alpaca_lora.inference.page.labels import say
 from alpaca_lora.inference.page.votes import Comparison, save_vote
@@ -70,7 +70,7 @@ class CompareTab:
             asked = [self.page.request(name, [Turn(instruction, context, "")], sampling) for name in names]
             growing: Sequence[Growing] = ()
             hidden = {self.voting: gr.Row(visible=False), self.compared: None, self.line: ""}
-            for growing in grow(self.page.engine, asked, self.page.asked, str(request.session_hash), "compare"):
+            for growing in grow(self.page.engine, asked, self.page.asked, Click(str(request.session_hash), "compare")):
                 yield {self.answers: self._columns(growing, values[self.sampling.stream], language)} | hidden
                 hidden = {}
         except UserError as error:

@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
+import math
 import threading
 import time
 from collections.abc import Iterator, Sequence
+from dataclasses import dataclass, field
+from typing import Any
 
 from alpaca_lora.errors import UserError
 from alpaca_lora.inference.engine import Answering, Engine, Finished, Request, Ticket
@@ -62,61 +65,101 @@ class Growing:
         return not (self.error or self.finished)
 
 
+@dataclass(eq=False)
+class Click:
+    """What somebody asked for at once.
+
+    Attributes:
+        session: the open page.
+        tab: where on it.
+        at: when, by that page's own clock in milliseconds; a page that withdraws nothing need not tell.
+        tickets: the engine's receipts.
+        instead: what stands in its place once it was withdrawn; None until then.
+    """
+
+    session: str
+    tab: str
+    at: float = math.inf
+    tickets: list[Ticket] = field(default_factory=list[Ticket])
+    instead: Any = None
+
+    def cancel(self) -> None:
+        for ticket in self.tickets:
+            ticket.cancel()
+
+
 class Asked:
-    """Which answers grow for whom: the tickets of every tab of every open page."""
+    """Which answers grow for whom: the last click in every tab of every open page."""
 
     def __init__(self) -> None:
         self._lock = threading.Lock()
-        self._tickets: dict[tuple[str, str], list[Ticket]] = {}
+        self._clicks: dict[tuple[str, str], Click] = {}
+        self._withdrawn: dict[tuple[str, str], tuple[float, Any]] = {}
         self._left: dict[str, float] = {}
 
-    def put(self, session: str, tab: str, tickets: list[Ticket]) -> None:
+    def put(self, click: Click) -> None:
         """Remember what was asked; what grows in the same tab of the same page is cancelled for it.
 
-        So is what was asked by a page that was closed meanwhile.
+        So is what was asked by a page that was closed meanwhile, or asked before the last withdrawal: a browser's
+        requests can overtake one another.
         """
+        key = (click.session, click.tab)
         with self._lock:
-            before = self._tickets.pop((session, tab), [])
-            if session in self._left and time.monotonic() - self._left[session] < LATE_SECONDS:
-                before += tickets
-            else:
-                self._tickets[session, tab] = tickets
-        _cancel(before)
+            before = self._clicks.get(key)
+            self._clicks[key] = click
+            at, instead = self._withdrawn.get(key, (-math.inf, None))
+            if late := click.at < at:
+                click.instead = instead
+            closed = time.monotonic() - self._left.get(click.session, -math.inf) < LATE_SECONDS
+        if before:
+            before.cancel()
+        if late or closed:
+            click.cancel()
 
     def stop(self, session: str, tab: str) -> None:
-        """Cancel what grows in one tab of one page."""
-        self.put(session, tab, [])
+        """Cancel what grows in one tab of one page; what it has come to is kept."""
+        with self._lock:
+            click = self._clicks.get((session, tab))
+        if click:
+            click.cancel()
+
+    def withdraw(self, session: str, tab: str, at: float, instead: Any) -> None:
+        """Cancel all that was asked in one tab of one page before some time, and say what stands in its place."""
+        with self._lock:
+            self._withdrawn[session, tab] = at, instead
+            click = self._clicks.get((session, tab))
+            if click:
+                click.instead = instead
+        if click:
+            click.cancel()
 
     def leave(self, session: str) -> None:
         """Cancel all that grows for a page that was closed."""
         now = time.monotonic()
         with self._lock:
             self._left = {key: then for key, then in self._left.items() if now - then < LATE_SECONDS} | {session: now}
-            gone = [key for key in self._tickets if key[0] == session]
-            before = [ticket for key in gone for ticket in self._tickets.pop(key)]
-        _cancel(before)
+            gone = [self._clicks.pop(key) for key in list(self._clicks) if key[0] == session]
+            self._withdrawn = {key: value for key, value in self._withdrawn.items() if key[0] != session}
+        for click in gone:
+            click.cancel()
 
 
-def _cancel(tickets: Sequence[Ticket]) -> None:
-    for ticket in tickets:
-        ticket.cancel()
+def grow(engine: Engine, requests: Sequence[Request], asked: Asked, click: Click) -> Iterator[Sequence[Growing]]:
+    """Ask for a click's answers at once and yield them, the same objects each time, until all have ended.
 
-
-def grow(
-    engine: Engine, requests: Sequence[Request], asked: Asked, session: str, tab: str
-) -> Iterator[Sequence[Growing]]:
-    """Ask for answers at once and yield them, the same objects each time, until all have ended.
-
-    Raises what `Engine.ask` raises. Left early, it cancels them.
+    Nothing is yielded any more once the click was withdrawn. Raises what `Engine.ask` raises. Left early, it cancels
+    them.
     """
     growing: list[Growing] = []
     try:
         for request in requests:
             growing.append(Growing(engine, request))
-        asked.put(session, tab, [one.ticket for one in growing])
-        while True in [one.look() for one in growing]:
+            click.tickets.append(growing[-1].ticket)
+        asked.put(click)
+        while True in [one.look() for one in growing] and click.instead is None:
             yield growing
             time.sleep(INTERVAL_SECONDS)
-        yield growing
+        if click.instead is None:
+            yield growing
     finally:
-        _cancel([one.ticket for one in growing])
+        click.cancel()

@@ -11,7 +11,7 @@ from alpaca_lora.data.examples import Turn
 from alpaca_lora.errors import UserError
 from alpaca_lora.inference.page.controls import Page, SamplingControls, answer_markdown, problem, refusal, status
 from alpaca_lora.inference.page.examples import example_instructions
-from alpaca_lora.inference.page.growing import grow
+from alpaca_lora.inference.page.growing import Click, grow
 from alpaca_lora.inference.page.labels import say
 
 
@@ -42,7 +42,7 @@ def add_instruct(page: Page) -> None:
         try:
             turn = Turn(values[instruction], values[context], "")
             asked = page.request(values[adapter], [turn], sampling.read(values, language))
-            views = grow(page.engine, [asked], page.asked, str(request.session_hash), "instruct")
+            views = grow(page.engine, [asked], page.asked, Click(str(request.session_hash), "instruct"))
             prompt = page.show(asked)
             for (one,) in views:
                 shown = one.text if values[sampling.stream] or one.finished or one.error else ""

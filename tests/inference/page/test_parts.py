@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import math
 import re
 import string
 from pathlib import Path
@@ -18,7 +19,7 @@ from alpaca_lora.inference.page import growing, labels
 from alpaca_lora.inference.page.chat import exported
 from alpaca_lora.inference.page.compare import marked_answers
 from alpaca_lora.inference.page.controls import answer_markdown
-from alpaca_lora.inference.page.growing import Asked, Growing, grow
+from alpaca_lora.inference.page.growing import Asked, Click, Growing, grow
 from alpaca_lora.inference.page.labels import WORDS, first_language, say
 from alpaca_lora.inference.page.votes import Comparison, save_vote
 from alpaca_lora.inference.settings import SamplingConfig
@@ -131,7 +132,7 @@ REQUEST = Request("base", [1, 2, 3], SamplingConfig())
 def test_answers_are_shown_until_all_have_ended(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(growing, "INTERVAL_SECONDS", 0)
     engine = Script(["a", "b", DONE], ["c"])
-    views = grow(engine, [REQUEST, REQUEST], Asked(), "me", "compare")  # pyright: ignore[reportArgumentType]
+    views = grow(engine, [REQUEST, REQUEST], Asked(), Click("me", "compare"))  # pyright: ignore[reportArgumentType]
     assert [one.text for one in next(views)] == ["ab", "c"]
     engine.tickets[1].deliver("d")
     assert [one.text for one in next(views)] == ["ab", "cd"]
@@ -144,21 +145,25 @@ def test_answers_are_shown_until_all_have_ended(monkeypatch: pytest.MonkeyPatch)
 
 def test_answers_that_nobody_looks_at_any_more_are_cancelled() -> None:
     engine = Script(["a"], ["b"])
-    views = grow(engine, [REQUEST, REQUEST], Asked(), "me", "compare")  # pyright: ignore[reportArgumentType]
+    views = grow(engine, [REQUEST, REQUEST], Asked(), Click("me", "compare"))  # pyright: ignore[reportArgumentType]
     next(views)
     assert [ticket.cancelled for ticket in engine.tickets] == [False, False]
     views.close()  # pyright: ignore[reportAttributeAccessIssue]
     assert [ticket.cancelled for ticket in engine.tickets] == [True, True]
     engine = Script(["a"])
     with pytest.raises(RuntimeError):
-        next(grow(engine, [REQUEST, REQUEST], Asked(), "me", "compare"))  # pyright: ignore[reportArgumentType]
+        next(grow(engine, [REQUEST, REQUEST], Asked(), Click("me", "compare")))  # pyright: ignore[reportArgumentType]
     assert engine.tickets[0].cancelled
 
 
-def _asked(asked: Asked, session: str, tab: str) -> Ticket:
-    ticket = Growing(Script(["a"]), REQUEST).ticket  # pyright: ignore[reportArgumentType]
-    asked.put(session, tab, [ticket])
-    return ticket
+def _asked(asked: Asked, session: str, tab: str, at: float = math.inf) -> Click:
+    click = Click(session, tab, at, [Growing(Script(["a"]), REQUEST).ticket])  # pyright: ignore[reportArgumentType]
+    asked.put(click)
+    return click
+
+
+def _cancelled(*clicks: Click) -> list[bool]:
+    return [ticket.cancelled for click in clicks for ticket in click.tickets]
 
 
 def test_a_stop_reaches_one_tab_of_one_page_and_a_departure_all_tabs() -> None:
@@ -166,17 +171,40 @@ def test_a_stop_reaches_one_tab_of_one_page_and_a_departure_all_tabs() -> None:
     mine, yours = _asked(asked, "me", "chat"), _asked(asked, "you", "chat")
     other = _asked(asked, "me", "compare")
     asked.stop("me", "chat")
-    assert [one.cancelled for one in (mine, yours, other)] == [True, False, False]
+    assert _cancelled(mine, yours, other) == [True, False, False]
     newer = _asked(asked, "you", "chat")
-    assert (yours.cancelled, newer.cancelled) == (True, False)
+    assert _cancelled(yours, newer) == [True, False]
     asked.leave("me")
-    assert (other.cancelled, newer.cancelled) == (True, False)
+    assert _cancelled(other, newer) == [True, False]
 
 
 def test_what_arrives_after_its_page_was_closed_is_cancelled(monkeypatch: pytest.MonkeyPatch) -> None:
     asked = Asked()
     asked.leave("me")
-    assert _asked(asked, "me", "chat").cancelled
-    assert not _asked(asked, "you", "chat").cancelled
+    assert _cancelled(_asked(asked, "me", "chat"), _asked(asked, "you", "chat")) == [True, False]
     monkeypatch.setattr(growing, "LATE_SECONDS", 0.0)  # a page that only lost its connection for a while
-    assert not _asked(asked, "me", "chat").cancelled
+    assert _cancelled(_asked(asked, "me", "chat")) == [False]
+
+
+def test_what_was_withdrawn_stays_away_though_it_arrives_later() -> None:
+    asked = Asked()
+    before = _asked(asked, "me", "chat", at=1)
+    asked.stop("me", "chat")
+    asked.withdraw("me", "chat", 3, "nothing")
+    overtaken, after = _asked(asked, "me", "chat", at=2), _asked(asked, "me", "chat", at=4)
+    elsewhere = [_asked(asked, "me", "compare", at=2), _asked(asked, "you", "chat", at=2)]
+    assert [one.instead for one in (before, overtaken, after, *elsewhere)] == ["nothing", "nothing", None, None, None]
+    assert _cancelled(before, overtaken, after, *elsewhere) == [True, True, False, False, False]
+    asked.leave("me")  # the next page of the same name has a clock of its own
+    assert _asked(asked, "me", "chat", at=2).instead is None
+
+
+def test_nothing_is_shown_of_what_was_withdrawn() -> None:
+    engine, asked, click = Script(["a"], ["b"]), Asked(), Click("me", "chat", 1)
+    views = grow(engine, [REQUEST], asked, click)  # pyright: ignore[reportArgumentType]
+    assert [one.text for one in next(views)] == ["a"]
+    asked.withdraw("me", "chat", 2, "nothing")
+    assert list(views) == []
+    late = Click("me", "chat", 1)
+    assert list(grow(engine, [REQUEST], asked, late)) == []  # pyright: ignore[reportArgumentType]
+    assert (late.instead, _cancelled(click, late)) == ("nothing", [True, True])

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import json
 import re
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -79,16 +80,26 @@ def _asked(toy: Served) -> str:
     return toy.models.show(toy.engine.asked[-1])
 
 
+@contextmanager
+def _answered(toy: Served, person: Person) -> Iterator[None]:
+    """Hold the model until the page shows that an answer grows, so that the last one's end is not taken for its."""
+    asked = len(toy.engine.asked)
+    toy.gate.clear()
+    yield
+    person.wait(lambda: len(toy.engine.asked) > asked and "prompt" not in person.text("#chat-status"))
+    toy.gate.set()
+    person.sees("#chat-status", "prompt")
+
+
 def test_a_conversation_is_edited_tried_again_and_kept(toy: Served, visit: Visit, tmp_path: Path) -> None:
     person = visit(toy)
     _greedy(person, "chat")
     person.find("#system textarea").fill("Be brief.")
     first = _reply(toy, (QUESTION, ""), system="Be brief.")
     second = _reply(toy, (QUESTION, first), ("And of Austria?", ""), system="Be brief.")
-    for number, message in enumerate((QUESTION, "And of Austria?"), start=1):
-        person.say(message)
-        person.wait(lambda number=number: person.find("#conversation .bot").count() == number)
-        person.sees("#chat-status", "prompt")
+    for message in (QUESTION, "And of Austria?"):
+        with _answered(toy, person):
+            person.say(message)
         assert person.find("#message textarea").input_value() == ""
     with person.page.expect_download() as download:
         person.find("#export").click()
@@ -99,16 +110,17 @@ def test_a_conversation_is_edited_tried_again_and_kept(toy: Served, visit: Visit
     assert example.turns == (Turn(QUESTION, "", first), Turn("And of Austria?", "", second))
 
     before = len(toy.engine.asked)
-    person.page.get_by_label("Retry").last.click()
-    person.wait(lambda: len(toy.engine.asked) == before + 1)
-    person.sees("#chat-status", "prompt")
+    with _answered(toy, person):
+        person.page.get_by_label("Retry").last.click()
+    assert len(toy.engine.asked) == before + 1
     assert QUESTION in _asked(toy)
     assert _asked(toy).count("And of Austria?") == 1
 
     person.page.get_by_label("Edit").first.click()
     person.find("#conversation textarea").fill("And of Italy?")
-    person.page.get_by_label("Submit").click()
-    person.wait(lambda: len(toy.engine.asked) == before + 2)
+    with _answered(toy, person):
+        person.page.get_by_label("Submit").click()
+    assert len(toy.engine.asked) == before + 2
     person.wait(lambda: person.find("#conversation .user").count() == 1)
     assert "And of Italy?" in _asked(toy)
     assert "Austria" not in _asked(toy)
