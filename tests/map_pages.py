@@ -132,7 +132,7 @@ class Reader:
 
     def __init__(self, browser: Any, **window: Any) -> None:
         self.context = browser.new_context(**{"viewport": {"width": 1200, "height": 800}, **window})
-        self.context.set_default_timeout(10_000)
+        self.context.set_default_timeout(30_000)
         self.page = self.context.new_page()
         self.requests: list[str] = []
         self.complaints: list[str] = []

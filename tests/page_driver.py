@@ -12,6 +12,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from chromium import wait_until
 from tiny_models import write_adapter
 
 from alpaca_lora.config import ModelConfig
@@ -158,7 +159,4 @@ class Person:
 
     def wait(self, holds: Callable[[], bool]) -> None:
         """Let the browser work until something holds."""
-        end = time.monotonic() + 30
-        while not holds():
-            assert time.monotonic() < end, "it did not come to hold"
-            self.page.wait_for_timeout(20)
+        wait_until(self.page, holds)

@@ -13,10 +13,13 @@ from alpaca_lora.inference.page.chat import ChatTab
 from alpaca_lora.inference.page.compare import CompareTab
 from alpaca_lora.inference.page.controls import Page, texts
 from alpaca_lora.inference.page.instruct import add_instruct
-from alpaca_lora.inference.page.labels import LANGUAGES, first_language, say
+from alpaca_lora.inference.page.labels import LANGUAGES, say
 from alpaca_lora.inference.settings import UiConfig
 
 TITLE = "Alpaca-LoRA"
+
+_BROWSER_LANGUAGE = "() => navigator.language.toLowerCase().startsWith('zh') ? 'zh' : 'en'"
+"""Chosen in the browser: an answer from the server could come after somebody's own choice."""
 
 
 def create_page(models: Prompts, engine: Engine, config: UiConfig) -> gr.Blocks:
@@ -56,13 +59,9 @@ def create_page(models: Prompts, engine: Engine, config: UiConfig) -> gr.Blocks:
         outputs = [heading, *(component for component, _ in page.named), *boxes]
         language.change(relabel, language, outputs, queue=False, show_progress="hidden")
         refresh.click(look_again, language, boxes, show_progress="hidden")
-        blocks.load(_browser_language, None, language, queue=False, show_progress="hidden")
+        blocks.load(None, None, language, js=_BROWSER_LANGUAGE, show_progress="hidden")
         blocks.unload(leave)
     return blocks.queue(default_concurrency_limit=None, api_open=False)
-
-
-def _browser_language(request: gr.Request) -> str:
-    return first_language(str(request.headers.get("accept-language", "")))
 
 
 def _heading(models: Prompts, language: str) -> str:

@@ -105,8 +105,7 @@ class ChatTab:
     ) -> dict[Any, Any]:
         """Take back all but some turns. An answer that still grows ends with the same state, whichever comes last."""
         state = {self.box: _messages(kept), self.turns: kept, self.line: ""} | more
-        self.page.asked.withdraw(str(request.session_hash), "chat", values[self.clicked], state)
-        return state
+        return self.page.asked.withdraw(str(request.session_hash), "chat", values[self.clicked], state)
 
     def _export(self, values: dict[Any, Any]) -> dict[Any, Any]:
         row = exported(values[self.turns], values[self.system])
@@ -131,8 +130,9 @@ class ChatTab:
                     self.line: status(one, engine, language),
                 } | once
                 once = {}
-            if click.instead is not None:
-                yield click.instead
+            last = None
+            while (state := self.page.asked.instead(click)) is not last:
+                yield (last := state)
         except UserError as error:
             yield {self.line: refusal(error, language)}
 

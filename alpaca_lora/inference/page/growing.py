@@ -72,16 +72,18 @@ class Click:
     Attributes:
         session: the open page.
         tab: where on it.
-        at: when, by that page's own clock in milliseconds; a page that withdraws nothing need not tell.
+        at: when, by that page's own clock in milliseconds; a tab that withdraws nothing need not tell.
         tickets: the engine's receipts.
-        instead: what stands in its place once it was withdrawn; None until then.
     """
 
     session: str
     tab: str
     at: float = math.inf
     tickets: list[Ticket] = field(default_factory=list[Ticket])
-    instead: Any = None
+
+    @property
+    def place(self) -> tuple[str, str]:
+        return self.session, self.tab
 
     def cancel(self) -> None:
         for ticket in self.tickets:
@@ -89,7 +91,7 @@ class Click:
 
 
 class Asked:
-    """Which answers grow for whom: the last click in every tab of every open page."""
+    """Which answers grow for whom, and what was withdrawn: the last of both in every tab of every open page."""
 
     def __init__(self) -> None:
         self._lock = threading.Lock()
@@ -100,46 +102,57 @@ class Asked:
     def put(self, click: Click) -> None:
         """Remember what was asked; what grows in the same tab of the same page is cancelled for it.
 
-        So is what was asked by a page that was closed meanwhile, or asked before the last withdrawal: a browser's
+        So is what was asked by a page that was closed meanwhile, and what was withdrawn before it came: a browser's
         requests can overtake one another.
         """
-        key = (click.session, click.tab)
         with self._lock:
-            before = self._clicks.get(key)
-            self._clicks[key] = click
-            at, instead = self._withdrawn.get(key, (-math.inf, None))
-            if late := click.at < at:
-                click.instead = instead
-            closed = time.monotonic() - self._left.get(click.session, -math.inf) < LATE_SECONDS
+            before = self._clicks.pop(click.place, None)
+            gone = time.monotonic() - self._left.get(click.session, -math.inf) < LATE_SECONDS
+            if not gone:
+                self._clicks[click.place] = click
         if before:
             before.cancel()
-        if late or closed:
+        if gone or self.instead(click) is not None:
             click.cancel()
 
     def stop(self, session: str, tab: str) -> None:
-        """Cancel what grows in one tab of one page; what it has come to is kept."""
+        """Cancel what grows in one tab of one page; what it has come to stays."""
         with self._lock:
             click = self._clicks.get((session, tab))
         if click:
             click.cancel()
 
-    def withdraw(self, session: str, tab: str, at: float, instead: Any) -> None:
-        """Cancel all that was asked in one tab of one page before some time, and say what stands in its place."""
+    def withdraw(self, session: str, tab: str, at: float, state: Any) -> Any:
+        """Cancel all that was asked in one tab of one page before some time; `state` stands in its place.
+
+        Returns:
+            The state that stands there now: another's, if that was withdrawn later but came first.
+        """
+        place = session, tab
         with self._lock:
-            self._withdrawn[session, tab] = at, instead
-            click = self._clicks.get((session, tab))
-            if click:
-                click.instead = instead
-        if click:
+            last, instead = self._withdrawn.get(place, (-math.inf, None))
+            if at < last:
+                return instead
+            if session not in self._left:
+                self._withdrawn[place] = at, state
+            click = self._clicks.get(place)
+        if click and click.at < at:
             click.cancel()
+        return state
+
+    def instead(self, click: Click) -> Any:
+        """Give what stands in the place of what was asked; None unless it was withdrawn."""
+        with self._lock:
+            at, state = self._withdrawn.get(click.place, (-math.inf, None))
+        return state if click.at < at else None
 
     def leave(self, session: str) -> None:
-        """Cancel all that grows for a page that was closed."""
+        """Cancel all that grows for a page that was closed, and forget the page."""
         now = time.monotonic()
         with self._lock:
             self._left = {key: then for key, then in self._left.items() if now - then < LATE_SECONDS} | {session: now}
-            gone = [self._clicks.pop(key) for key in list(self._clicks) if key[0] == session]
-            self._withdrawn = {key: value for key, value in self._withdrawn.items() if key[0] != session}
+            gone = [self._clicks.pop(place) for place in list(self._clicks) if place[0] == session]
+            self._withdrawn = {place: last for place, last in self._withdrawn.items() if place[0] != session}
         for click in gone:
             click.cancel()
 
@@ -156,10 +169,11 @@ def grow(engine: Engine, requests: Sequence[Request], asked: Asked, click: Click
             growing.append(Growing(engine, request))
             click.tickets.append(growing[-1].ticket)
         asked.put(click)
-        while True in [one.look() for one in growing] and click.instead is None:
+        more = True
+        while more and asked.instead(click) is None:
+            more = True in [one.look() for one in growing]
             yield growing
-            time.sleep(INTERVAL_SECONDS)
-        if click.instead is None:
-            yield growing
+            if more:
+                time.sleep(INTERVAL_SECONDS)
     finally:
         click.cancel()

@@ -85,8 +85,3 @@ WORDS: Mapping[str, tuple[str, str]] = MappingProxyType(
 def say(language: str, key: str, **values: Any) -> str:
     """Give a text in `en` or `zh`, its fields filled in."""
     return WORDS[key][language == "zh"].format(**values)
-
-
-def first_language(accepted: str) -> str:
-    """Choose the language from a browser's `Accept-Language`: what it names first, English if it is neither."""
-    return "zh" if accepted.strip().lower().startswith("zh") else "en"

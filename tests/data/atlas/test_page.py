@@ -8,7 +8,7 @@ from typing import Any
 
 import numpy as np
 import pytest
-from chromium import chromium
+from chromium import chromium, wait_until
 from map_pages import HOSTILE, Drawn, Reader, draw, make_rows
 
 PHONE = {"viewport": {"width": 390, "height": 844}, "has_touch": True, "is_mobile": True, "device_scale_factor": 2}
@@ -217,8 +217,7 @@ def test_wheel_zooms_about_the_pointer_and_a_drag_pans(drawn: Drawn, reads: Call
     before = reader.view()["scale"]
     reader.page.mouse.move(x, y)
     reader.page.mouse.wheel(0, -300)
-    reader.page.wait_for_timeout(50)
-    assert reader.view()["scale"] > before * 1.5
+    wait_until(reader.page, lambda: reader.view()["scale"] > before * 1.5)
     assert reader.place_of(drawn, point) == pytest.approx((x, y), abs=1)
     reader.page.mouse.down()
     reader.page.mouse.move(x + 50, y - 20)

@@ -189,3 +189,8 @@ def test_a_new_conversation_is_empty_whatever_was_growing(already: bool, endless
     person.find("body").evaluate("() => new Promise(done => setTimeout(done, 1000))")  # for what might still come
     person.wait(lambda: "first question" not in person.find("#conversation").inner_text())
     person.wait(lambda: endless.engine.active == 0)
+    person.say("the second question")
+    person.wait(lambda: "cat mat" in person.find("#conversation").inner_text())
+    assert "first question" not in person.find("#conversation").inner_text()
+    person.find("#chat-stop").click()
+    person.sees("#chat-status", "stopped")

@@ -20,7 +20,7 @@ from alpaca_lora.inference.page.chat import exported
 from alpaca_lora.inference.page.compare import marked_answers
 from alpaca_lora.inference.page.controls import answer_markdown
 from alpaca_lora.inference.page.growing import Asked, Click, Growing, grow
-from alpaca_lora.inference.page.labels import WORDS, first_language, say
+from alpaca_lora.inference.page.labels import WORDS, say
 from alpaca_lora.inference.page.votes import Comparison, save_vote
 from alpaca_lora.inference.settings import SamplingConfig
 
@@ -94,14 +94,6 @@ def test_every_label_is_there_in_both_languages_and_used() -> None:
     used = set(re.findall(r"""["'](\w+)["']""", source)) | {"stop", "length", "cancelled"}
     assert [key for key in WORDS if key.removesuffix("_info") not in used] == []
     assert say("zh", "before", count=3) == WORDS["before"][1].replace("{count}", "3")
-
-
-@pytest.mark.parametrize(
-    ("accepted", "language"),
-    [("zh-CN,zh;q=0.9,en;q=0.8", "zh"), ("ZH", "zh"), ("en-US,zh;q=0.5", "en"), ("de", "en"), ("", "en")],
-)
-def test_the_browsers_first_language_counts(accepted: str, language: str) -> None:
-    assert first_language(accepted) == language
 
 
 class Script:
@@ -186,17 +178,37 @@ def test_what_arrives_after_its_page_was_closed_is_cancelled(monkeypatch: pytest
     assert _cancelled(_asked(asked, "me", "chat")) == [False]
 
 
-def test_what_was_withdrawn_stays_away_though_it_arrives_later() -> None:
+def test_what_was_withdrawn_stays_away_whatever_arrives_first() -> None:
     asked = Asked()
-    before = _asked(asked, "me", "chat", at=1)
-    asked.stop("me", "chat")
-    asked.withdraw("me", "chat", 3, "nothing")
-    overtaken, after = _asked(asked, "me", "chat", at=2), _asked(asked, "me", "chat", at=4)
-    elsewhere = [_asked(asked, "me", "compare", at=2), _asked(asked, "you", "chat", at=2)]
-    assert [one.instead for one in (before, overtaken, after, *elsewhere)] == ["nothing", "nothing", None, None, None]
-    assert _cancelled(before, overtaken, after, *elsewhere) == [True, True, False, False, False]
-    asked.leave("me")  # the next page of the same name has a clock of its own
-    assert _asked(asked, "me", "chat", at=2).instead is None
+    first, second = _asked(asked, "me", "chat", at=1), _asked(asked, "me", "chat", at=2)
+    assert [asked.instead(one) for one in (first, second)] == [None, None]
+    assert asked.withdraw("me", "chat", 4, "nothing") == "nothing"
+    assert _cancelled(first, second) == [True, True]
+    late = _asked(asked, "me", "chat", at=3)
+    assert _cancelled(late) == [True]
+    assert [asked.instead(one) for one in (first, second, late)] == ["nothing"] * 3
+    after = [
+        _asked(asked, "me", "chat", at=5),
+        _asked(asked, "me", "compare", at=3),
+        _asked(asked, "you", "chat", at=3),
+    ]
+    assert asked.withdraw("me", "chat", 3, "something") == "nothing"
+    assert [asked.instead(one) for one in (late, *after)] == ["nothing", None, None, None]
+    assert _cancelled(*after) == [False] * 3
+
+
+def test_a_page_that_was_closed_is_forgotten() -> None:
+    asked = Asked()
+    _asked(asked, "me", "chat", at=1)
+    asked.withdraw("me", "chat", 2, "nothing")
+    asked.leave("me")
+    for happens in (
+        lambda: None,
+        lambda: asked.withdraw("me", "chat", 3, ""),
+        lambda: _asked(asked, "me", "chat", at=1),
+    ):
+        happens()
+        assert [list(kept) for kept in vars(asked).values() if isinstance(kept, dict)] == [[], [], ["me"]]
 
 
 def test_nothing_is_shown_of_what_was_withdrawn() -> None:
@@ -204,7 +216,7 @@ def test_nothing_is_shown_of_what_was_withdrawn() -> None:
     views = grow(engine, [REQUEST], asked, click)  # pyright: ignore[reportArgumentType]
     assert [one.text for one in next(views)] == ["a"]
     asked.withdraw("me", "chat", 2, "nothing")
-    assert list(views) == []
+    assert next(views, None) is None
     late = Click("me", "chat", 1)
-    assert list(grow(engine, [REQUEST], asked, late)) == []  # pyright: ignore[reportArgumentType]
-    assert (late.instead, _cancelled(click, late)) == ("nothing", [True, True])
+    assert next(grow(engine, [REQUEST], asked, late), None) is None  # pyright: ignore[reportArgumentType]
+    assert _cancelled(click, late) == [True, True]

@@ -62,7 +62,6 @@ def test_new_adapters_are_found_and_the_base_is_not_loaded_again(toy: Served, vi
     write_toy_adapter(toy.folder / "run" / "checkpoint-3", 3)
     person.find("#refresh").click()
     person.wait(lambda: "run/checkpoint-3" in toy.models.names)
-    person.page.wait_for_timeout(300)
     person.choose("instruct-adapter", "run/checkpoint-3")
     person.ask("instruct", QUESTION)
     person.sees("#instruct-status", "prompt")
@@ -85,9 +84,11 @@ def _answered(toy: Served, person: Person) -> Iterator[None]:
     """Hold the model until the page shows that an answer grows, so that the last one's end is not taken for its."""
     asked = len(toy.engine.asked)
     toy.gate.clear()
-    yield
-    person.wait(lambda: len(toy.engine.asked) > asked and "prompt" not in person.text("#chat-status"))
-    toy.gate.set()
+    try:
+        yield
+        person.wait(lambda: len(toy.engine.asked) > asked and "prompt" not in person.text("#chat-status"))
+    finally:
+        toy.gate.set()
     person.sees("#chat-status", "prompt")
 
 
