@@ -107,7 +107,7 @@ class Asked:
         """
         with self._lock:
             before = self._clicks.pop(click.place, None)
-            gone = time.monotonic() - self._left.get(click.session, -math.inf) < LATE_SECONDS
+            gone = self._is_gone(click.session)
             if not gone:
                 self._clicks[click.place] = click
         if before:
@@ -133,7 +133,7 @@ class Asked:
             last, instead = self._withdrawn.get(place, (-math.inf, None))
             if at < last:
                 return instead
-            if session not in self._left:
+            if not self._is_gone(session):
                 self._withdrawn[place] = at, state
             click = self._clicks.get(place)
         if click and click.at < at:
@@ -155,6 +155,10 @@ class Asked:
             self._withdrawn = {place: last for place, last in self._withdrawn.items() if place[0] != session}
         for click in gone:
             click.cancel()
+
+    def _is_gone(self, session: str) -> bool:
+        """Tell whether a page was closed; one that comes back later only lost its connection."""
+        return time.monotonic() - self._left.get(session, -math.inf) < LATE_SECONDS
 
 
 def grow(engine: Engine, requests: Sequence[Request], asked: Asked, click: Click) -> Iterator[Sequence[Growing]]:

@@ -175,7 +175,9 @@ def test_what_arrives_after_its_page_was_closed_is_cancelled(monkeypatch: pytest
     asked.leave("me")
     assert _cancelled(_asked(asked, "me", "chat"), _asked(asked, "you", "chat")) == [True, False]
     monkeypatch.setattr(growing, "LATE_SECONDS", 0.0)  # a page that only lost its connection for a while
-    assert _cancelled(_asked(asked, "me", "chat")) == [False]
+    back = _asked(asked, "me", "chat", at=1)
+    assert _cancelled(back) == [False]
+    assert asked.withdraw("me", "chat", 2, "nothing") == asked.instead(back) == "nothing"
 
 
 def test_what_was_withdrawn_stays_away_whatever_arrives_first() -> None:
