@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 import shutil
-import time
 from collections.abc import Callable, Generator
 from contextlib import contextmanager
 from typing import Any
 
 import pytest
+from waiting import until
 
 
 @contextmanager
@@ -26,7 +26,4 @@ def chromium() -> Generator[Any]:
 
 def wait_until(page: Any, holds: Callable[[], bool]) -> None:
     """Let a page work until something holds."""
-    end = time.monotonic() + 30
-    while not holds():
-        assert time.monotonic() < end, "it did not come to hold"
-        page.wait_for_timeout(20)
+    until(holds, lambda seconds: page.wait_for_timeout(1000 * seconds))

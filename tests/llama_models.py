@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import time
-from collections.abc import Callable
 from pathlib import Path
 
 import pytest
@@ -27,7 +25,6 @@ from alpaca_lora.inference.torch_engine import TorchEngine
 from alpaca_lora.model.load import find_base, load_base_model, load_base_tokenizer
 
 TINY = ModelConfig(base_model="alpaca-tiny", device="cpu", dtype="float32")
-WAIT_SECONDS = 30
 
 
 def write_files(folder: Path, base: str, adapter: Path) -> None:
@@ -82,11 +79,3 @@ def ask(engine: Engine, request: Request) -> tuple[str, Finished]:
 def question(prompts: Prompts, name: str, text: str, tokens: int = 14, **sampling: float) -> Request:
     """Put one question."""
     return prompts.request(name, [Turn(text, "", "")], SamplingConfig(max_new_tokens=tokens, **sampling))
-
-
-def until(holds: Callable[[], object]) -> None:
-    """Wait until something holds."""
-    deadline = time.monotonic() + WAIT_SECONDS
-    while not holds():
-        assert time.monotonic() < deadline
-        time.sleep(0.005)

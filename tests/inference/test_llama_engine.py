@@ -10,8 +10,9 @@ from pathlib import Path
 
 import pytest
 import torch
-from llama_models import TINY, WAIT_SECONDS, ask, open_chain, question, until, write_files, write_tiny
+from llama_models import TINY, ask, open_chain, question, write_files, write_tiny
 from trained_shapes import write_trained
+from waiting import WAIT_SECONDS, until
 
 from alpaca_lora.config import ModelConfig
 from alpaca_lora.errors import UserError

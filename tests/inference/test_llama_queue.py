@@ -9,7 +9,8 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
-from llama_models import WAIT_SECONDS, ask, open_chain, until
+from llama_models import ask, open_chain
+from waiting import WAIT_SECONDS, until
 
 from alpaca_lora.errors import UserError
 from alpaca_lora.inference.engine import Answering, Busy, Event, Finished, Request

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import gc
 import threading
-import time
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
@@ -12,6 +11,7 @@ from typing import Any
 
 import pytest
 from tiny_models import chain_model, tiny_model, write_adapter, write_base
+from waiting import WAIT_SECONDS, until
 
 from alpaca_lora.config import ModelConfig
 from alpaca_lora.data.examples import Turn
@@ -24,7 +24,6 @@ from alpaca_lora.inference.torch_engine import TorchEngine
 from alpaca_lora.model.tokenizer import load_tokenizer
 
 QUESTIONS = ["the cat", "a dog and a mat", "now", "what is two and three", "sat on"]
-WAIT_SECONDS = 30
 
 
 @pytest.fixture(scope="module")
@@ -70,13 +69,6 @@ def _ask(engine: TorchEngine, request: Request) -> tuple[str, Finished]:
     text = "".join(answering)
     assert answering.finished
     return text, answering.finished
-
-
-def _until(holds: Any) -> None:
-    deadline = time.monotonic() + WAIT_SECONDS
-    while not holds():
-        assert time.monotonic() < deadline
-        time.sleep(0.005)
 
 
 # --- the same answers --------------------------------------------------------------------------------------------
@@ -136,30 +128,30 @@ def test_a_stop_string_ends_an_answer(endless: TorchEngine) -> None:
 def test_who_waits_knows_the_place_and_a_full_queue_refuses(endless: TorchEngine) -> None:
     request = _request(endless, "base", "now", 10**5)
     first, second, third = (Answering(endless, request) for _ in range(3))
-    _until(lambda: endless.active == 1)
+    until(lambda: endless.active == 1)
     assert (first.ticket.place, second.ticket.place, third.ticket.place) == (0, 1, 2)
     with pytest.raises(Busy, match="3 requests are being answered or wait"):
         Answering(endless, request)
     second.ticket.cancel()
-    _until(lambda: third.ticket.place == 1)
+    until(lambda: third.ticket.place == 1)
     assert "".join(second) == ""
     assert second.finished
     assert second.finished.reason == "cancelled"
     first.ticket.cancel()
-    _until(lambda: third.ticket.place == 0 and third.ticket.tokens > 5)
+    until(lambda: third.ticket.place == 0 and third.ticket.tokens > 5)
     third.ticket.cancel()
-    _until(lambda: endless.active == 0)
+    until(lambda: endless.active == 0)
 
 
 def test_one_asker_stops_and_the_other_goes_on(folders: Path) -> None:
     engine = TorchEngine(_models(folders / "endless"), QueueConfig(slots=2))
     request = _request(engine, "base", "now", 10**5)
     mine, other = Answering(engine, request), Answering(engine, request)
-    _until(lambda: mine.ticket.tokens > 3 and other.ticket.tokens > 3)
+    until(lambda: mine.ticket.tokens > 3 and other.ticket.tokens > 3)
     mine.ticket.cancel()
-    _until(lambda: engine.active == 1)
+    until(lambda: engine.active == 1)
     seen = other.ticket.tokens
-    _until(lambda: other.ticket.tokens > seen + 3)
+    until(lambda: other.ticket.tokens > seen + 3)
     text = "".join(mine)
     assert text.split()[:2] == ["cat", "mat"]
     assert mine.finished
@@ -198,7 +190,7 @@ def test_an_answer_left_early_frees_its_slot(endless: TorchEngine) -> None:
         assert piece.strip() == "cat"
         break
     gc.collect()
-    _until(lambda: endless.active == 0)
+    until(lambda: endless.active == 0)
 
 
 # --- what goes wrong ---------------------------------------------------------------------------------------------
@@ -228,7 +220,7 @@ def test_a_listener_that_fails_is_dropped(endless: TorchEngine) -> None:
         raise RuntimeError("gone")
 
     endless.ask(_request(endless, "base", "now", 10**5), deaf)
-    _until(lambda: endless.active == 0 and endless.waiting == 0)
+    until(lambda: endless.active == 0 and endless.waiting == 0)
     assert _ask(endless, _request(endless, "base", "now", 2))[1].tokens == 2
 
 

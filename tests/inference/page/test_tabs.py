@@ -144,8 +144,9 @@ def test_every_label_changes_its_language(toy: Served, visit: Visit) -> None:
             assert seen & {texts[other] for texts in WORDS.values() if texts[0] != texts[1]} == set()
 
 
-def test_a_chinese_browser_gets_chinese(toy: Served, visit: Visit) -> None:
-    visit(toy, locale="zh-CN").page.get_by_role("tab", name=WORDS["compare"][1], exact=True).first.wait_for()
+@pytest.mark.parametrize(("locale", "language"), [("zh-CN", 1), ("zh-TW", 1), ("de-DE", 0)])
+def test_the_browsers_own_language_counts(locale: str, language: int, toy: Served, visit: Visit) -> None:
+    visit(toy, locale=locale).page.get_by_role("tab", name=WORDS["compare"][language], exact=True).first.wait_for()
 
 
 def test_a_phone_in_the_dark(toy: Served, visit: Visit) -> None:

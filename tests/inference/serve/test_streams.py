@@ -5,7 +5,6 @@ from __future__ import annotations
 import json
 import logging
 import socket
-import time
 from collections.abc import Callable, Generator
 from pathlib import Path
 from typing import Any
@@ -14,6 +13,7 @@ import httpx
 import openai
 import pytest
 from tiny_models import chain_model, write_base
+from waiting import WAIT_SECONDS, until
 
 from alpaca_lora.config import ModelConfig
 from alpaca_lora.inference.engine import Event, Request, Ticket
@@ -23,7 +23,6 @@ from alpaca_lora.inference.torch_engine import TorchEngine
 from alpaca_lora.model.tokenizer import load_tokenizer
 
 TEXT = "cat你😀"
-WAIT_SECONDS = 30
 LONG = {"model": "base", "prompt": "the", "max_tokens": 100_000}
 
 
@@ -55,13 +54,6 @@ def endless(serve: Any, tmp_path_factory: pytest.TempPathFactory) -> Generator[A
     engine = TorchEngine(models, QueueConfig(slots=1, queue=1))
     with serve(models, engine, max_answer_tokens=100_000, max_body_kib=1) as served:
         yield served
-
-
-def _wait(until: Callable[[], bool]) -> None:
-    end = time.monotonic() + WAIT_SECONDS
-    while not until():
-        assert time.monotonic() < end
-        time.sleep(0.01)
 
 
 def _ask(url: str, **body: Any) -> socket.socket:
@@ -102,32 +94,32 @@ def test_a_stream_is_what_the_standard_says(speaking: openai.OpenAI) -> None:
 @pytest.mark.parametrize("stream", [False, True])
 def test_a_client_that_goes_away_frees_its_slot(stream: bool, endless: Any) -> None:
     connection = _ask(endless.url, stream=stream)
-    _wait(lambda: endless.engine.active == 1)
+    until(lambda: endless.engine.active == 1)
     if stream:
         assert b"200 OK" in connection.recv(1000)
     connection.close()
-    _wait(lambda: endless.engine.active == 0)
+    until(lambda: endless.engine.active == 0)
 
 
 def test_a_client_that_goes_away_leaves_the_queue(endless: Any) -> None:
     first = _ask(endless.url, stream=True)
-    _wait(lambda: endless.engine.active == 1)
+    until(lambda: endless.engine.active == 1)
     second = _ask(endless.url)
-    _wait(lambda: endless.engine.waiting == 1)
+    until(lambda: endless.engine.waiting == 1)
     second.close()
-    _wait(lambda: endless.engine.waiting == 0)
+    until(lambda: endless.engine.waiting == 0)
     assert endless.engine.active == 1
     first.close()
-    _wait(lambda: endless.engine.active == 0)
+    until(lambda: endless.engine.active == 0)
     text = httpx.get(f"{endless.url}/metrics", trust_env=False).text
     assert 'alpaca_lora_answers_total{end="cancelled"}' in text
 
 
 def test_a_full_queue_is_said(endless: Any) -> None:
     connections = [_ask(endless.url, stream=True)]
-    _wait(lambda: endless.engine.active == 1)
+    until(lambda: endless.engine.active == 1)
     connections.append(_ask(endless.url))
-    _wait(lambda: endless.engine.waiting == 1)
+    until(lambda: endless.engine.waiting == 1)
     reply = httpx.post(f"{endless.url}/v1/completions", json=LONG, trust_env=False)
     assert reply.status_code == 429
     assert reply.headers["retry-after"] == "1"
@@ -135,7 +127,7 @@ def test_a_full_queue_is_said(endless: Any) -> None:
     assert (error["type"], error["param"], error["code"]) == ("rate_limit_error", None, "queue_full")
     for connection in connections:
         connection.close()
-    _wait(lambda: endless.engine.active == 0)
+    until(lambda: endless.engine.active == 0)
 
 
 @pytest.mark.parametrize("is_chunked", [False, True])
